@@ -1,0 +1,29 @@
+-- One row per measured number, with what is asked of its cell most often: no join is needed.
+-- NaN and ±inf are numbers here. NaN sorts above +inf, and one NaN makes an average NaN:
+-- use finite_measurements, and count what it leaves out.
+create view measurements as
+with each as (
+    select * exclude (measurements, curve), unnest(measurements) as m
+    from stored.cells
+)
+select
+    suite,
+    cell_id,
+    status as cell_status,          -- ok or diverged
+    task,
+    architecture,
+    architecture_label,
+    regularizer,
+    regularizer_label,
+    dataset,
+    dataset_label,
+    seed,
+    m.probe as probe,               -- which probe measured it, or task
+    m.metric as metric,             -- which of its numbers
+    m.inputs as inputs,             -- test, the name of an off-distribution set, or none
+    m.precision as "precision",     -- the network ran in float32 or float64
+    m.step as step,                 -- after how many training steps
+    m.value as value,               -- the number
+    m.count as "count",             -- how many inputs it summarises
+    m.status as status              -- finite, inf, nan, or not_converged: a solver stopped early
+from each;

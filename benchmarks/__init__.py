@@ -1,0 +1,1 @@
+"""What speed costs: `make bench`. Interleaved rounds, medians, ratios."""

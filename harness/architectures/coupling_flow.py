@@ -1,0 +1,59 @@
+"""The frame that the coupling architectures for vectors share."""
+
+import math
+from typing import Literal
+
+import torch
+
+from harness.bijections.actnorm import ActNorm
+from harness.bijections.base import Bijection
+from harness.bijections.chain import Chain
+from harness.bijections.coupling import Coupling
+from harness.bijections.linear import LULinear
+from harness.bijections.networks import mlp
+from harness.bijections.permutation import Permutation
+from harness.bijections.reshape import Flatten
+from harness.bijections.transformers import Transformer
+from harness.registry import Shape
+
+Mixing = Literal["permutation", "lu"]
+
+
+def coupling_flow(
+    shape: Shape,
+    generator: torch.Generator,
+    transformer: Transformer,
+    *,
+    couplings: int,
+    width: int,
+    layers: int,
+    mixing: Mixing,
+    actnorm: bool,
+) -> Bijection:
+    """Steps of [ActNorm,] mixing, coupling over the flattened input; the kept half alternates.
+
+    In two dimensions a permutation either does nothing or undoes the alternation, so a
+    permutation is used from three dimensions on.
+
+    Raises:
+        ValueError: The input has fewer than two dimensions, so nothing can be split.
+    """
+    dimension = math.prod(shape)
+    if dimension < 2:
+        message = f"a coupling splits its input, so it needs at least 2 dimensions, not {dimension}"
+        raise ValueError(message)
+    first = dimension // 2
+    parts: list[Bijection] = [Flatten(shape)]
+    for number in range(couplings):
+        if actnorm:
+            parts.append(ActNorm(dimension))
+        if mixing == "lu":
+            parts.append(LULinear(dimension, generator))
+        elif dimension > 2:
+            parts.append(Permutation.random(dimension, generator))
+        swap = number % 2 == 1
+        kept, changed = (dimension - first, first) if swap else (first, dimension - first)
+        outputs = transformer.parameters_per_element * changed
+        conditioner = mlp(kept, outputs, width, layers, generator)
+        parts.append(Coupling(first, transformer, conditioner, swap=swap))
+    return Chain(parts)

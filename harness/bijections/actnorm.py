@@ -1,0 +1,52 @@
+"""Activation normalisation."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from harness.bijections.base import Bijection, BiLipschitz
+
+
+class ActNorm(Bijection):
+    """``y = (x + bias) · exp(log_scale)`` per channel (arXiv 1807.03039).
+
+    :meth:`initialize` sets mean 0 and variance 1 per channel on its batch; a channel that does
+    not vary there keeps a scale of at most ``1 / smallest``.
+
+    Args:
+        channels: Size of dimension 1.
+        smallest: Floor of the standard deviation at initialisation.
+    """
+
+    def __init__(self, channels: int, smallest: float = 0.1) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.log_scale = nn.Parameter(torch.zeros(channels))
+        self.smallest = smallest
+
+    def _along_channels(self, parameter: Tensor, x: Tensor) -> Tensor:
+        return parameter.reshape(-1, *[1] * (x.ndim - 2))
+
+    def _log_det(self, x: Tensor) -> Tensor:
+        return (self.log_scale.sum() * math.prod(x.shape[2:])).expand(x.shape[0])
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        bias, log_scale = (self._along_channels(p, x) for p in (self.bias, self.log_scale))
+        return (x + bias) * log_scale.exp(), self._log_det(x)
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        bias, log_scale = (self._along_channels(p, y) for p in (self.bias, self.log_scale))
+        return y * (-log_scale).exp() - bias, -self._log_det(y)
+
+    def bounds(self) -> BiLipschitz:
+        """``max exp(log_scale)`` and ``1 / min exp(log_scale)``: a diagonal map, tight."""
+        log_scale = self.log_scale.detach().double()
+        return BiLipschitz(float(log_scale.max().exp()), float((-log_scale.min()).exp()))
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        channels = x.transpose(0, 1).flatten(1)
+        self.bias.copy_(-channels.mean(1))
+        self.log_scale.copy_(-channels.std(1).clamp_min(self.smallest).log())
+        return self(x, context)[0]  # type: ignore[no-any-return]

@@ -1,0 +1,92 @@
+"""The contract of every invertible block.
+
+Shapes: ``B`` batch, ``D`` dimensions of a vector, ``C, H, W`` channels, height, width of an image.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class BiLipschitz(NamedTuple):
+    """Upper bounds of the two global Lipschitz constants; ``inf`` where none exists.
+
+    ``‖F(a) - F(b)‖₂ ≤ forward · ‖a - b‖₂`` and ``‖F⁻¹(a) - F⁻¹(b)‖₂ ≤ inverse · ‖a - b‖₂``.
+    """
+
+    forward: float
+    inverse: float
+
+
+class Convergence(NamedTuple):
+    """How an iterative inverse ended, per sample.
+
+    Attributes:
+        iterations: Iterations taken, shape ``(B,)``, int64; 0 for a closed form.
+        residual: Size of the last step relative to the iterate, shape ``(B,)``.
+        converged: Whether the tolerance was reached, shape ``(B,)``, bool.
+    """
+
+    iterations: Tensor
+    residual: Tensor
+    converged: Tensor
+
+    @classmethod
+    def closed_form(cls, like: Tensor) -> "Convergence":
+        """The report of an inverse that needs no iteration, for a batch like ``like``."""
+        batch, device = like.shape[0], like.device
+        return cls(
+            torch.zeros(batch, dtype=torch.int64, device=device),
+            torch.zeros(batch, dtype=like.dtype, device=device),
+            torch.ones(batch, dtype=torch.bool, device=device),
+        )
+
+    def then(self, other: "Convergence") -> "Convergence":
+        """Of two inverses in turn: iterations add, the worse residual, both converged."""
+        return Convergence(
+            self.iterations + other.iterations,
+            torch.maximum(self.residual, other.residual),
+            self.converged & other.converged,
+        )
+
+
+class Bijection(nn.Module):
+    """An invertible map ``y = F(x)`` with ``log |det J_F(x)|``.
+
+    One call gives value and log-det. No call changes a parameter or a buffer; initialisation
+    from data is the explicit step :meth:`initialize`.
+
+    A closed-form block implements ``forward``, ``inverse`` and ``bounds``. A block whose inverse
+    iterates implements :meth:`inverse_with_convergence` instead of ``inverse``.
+    """
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """``(F(x), log |det J_F(x)|)``; the log-det has shape ``(B,)``."""
+        raise NotImplementedError
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """``(F⁻¹(y), log |det J_F⁻¹(y)|)``; the log-det has shape ``(B,)``."""
+        x, log_det, _ = self.inverse_with_convergence(y, context)
+        return x, log_det
+
+    def inverse_with_convergence(
+        self, y: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Convergence]:
+        """As :meth:`inverse`, and how its iteration ended."""
+        x, log_det = self.inverse(y, context)
+        return x, log_det, Convergence.closed_form(y)
+
+    def bounds(self) -> BiLipschitz:
+        """Bounds of the global Lipschitz constants, from the present weights."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Set what is initialised from data, given a first batch; returns ``F(x)`` afterwards."""
+        return self(x, context)[0]  # type: ignore[no-any-return]
+
+
+def sum_per_sample(x: Tensor) -> Tensor:
+    """Sum over all dimensions but the first: ``(B, …) → (B,)``."""
+    return x.flatten(1).sum(1)

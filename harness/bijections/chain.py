@@ -1,0 +1,56 @@
+"""Composition of bijections."""
+
+from collections.abc import Iterable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from harness.bijections.base import Bijection, BiLipschitz, Convergence
+
+
+class Chain(Bijection):
+    """``F = F_n ∘ … ∘ F_1``; log-dets add, bi-Lipschitz bounds multiply.
+
+    ``Lip(F) ≤ Π Lip(F_i)`` and ``Lip(F⁻¹) ≤ Π Lip(F_i⁻¹)``.
+    """
+
+    def __init__(self, parts: Iterable[Bijection]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+
+    @property
+    def _bijections(self) -> list[Bijection]:
+        return cast(list[Bijection], list(self.parts))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        first, *rest = self._bijections
+        x, log_det = first(x, context)
+        for part in rest:
+            x, increment = part(x, context)
+            log_det = log_det + increment
+        return x, log_det
+
+    def inverse_with_convergence(
+        self, y: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Convergence]:
+        log_det = y.new_zeros(y.shape[0])
+        report = Convergence.closed_form(y)
+        for part in reversed(self._bijections):
+            y, increment, ended = part.inverse_with_convergence(y, context)
+            log_det = log_det + increment
+            report = report.then(ended)
+        return y, log_det, report
+
+    def bounds(self) -> BiLipschitz:
+        forward = inverse = 1.0
+        for part in self._bijections:
+            bound = part.bounds()
+            forward, inverse = forward * bound.forward, inverse * bound.inverse
+        return BiLipschitz(forward, inverse)
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        for part in self._bijections:
+            x = part.initialize(x, context)
+        return x

@@ -1,0 +1,78 @@
+"""Multi-scale flow: after each level half of the channels go straight to the latent."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from harness.bijections.base import Bijection, BiLipschitz, Convergence
+from harness.registry import Shape
+
+
+class MultiScale(Bijection):
+    """``(B, C, H, W) → (B, D)``: levels in turn, half of the channels split off between them.
+
+    Dinh et al. 2017, arXiv 1605.08803.
+
+    Args:
+        levels: One bijection a level.
+        shapes: The shape each level puts out, without the batch.
+    """
+
+    def __init__(self, levels: Sequence[Bijection], shapes: Sequence[Shape]) -> None:
+        super().__init__()
+        self.levels = nn.ModuleList(levels)
+        self.shapes = [tuple(shape) for shape in shapes]
+
+    @property
+    def _bijections(self) -> list[Bijection]:
+        return cast(list[Bijection], list(self.levels))
+
+    def _sizes(self) -> list[int]:
+        """How many latent dimensions each level emits."""
+        sizes = [c * h * w // 2 for c, h, w in self.shapes]
+        sizes[-1] *= 2
+        return sizes
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        log_det, latents = x.new_zeros(x.shape[0]), []
+        for number, level in enumerate(self._bijections):
+            x, increment = level(x, context)
+            log_det = log_det + increment
+            if number < len(self.levels) - 1:
+                x, latent = x.chunk(2, dim=1)
+                latents.append(latent.flatten(1))
+        return torch.cat([*latents, x.flatten(1)], dim=1), log_det
+
+    def inverse_with_convergence(
+        self, y: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Convergence]:
+        parts = list(torch.split(y, self._sizes(), dim=1))
+        log_det, report = y.new_zeros(y.shape[0]), Convergence.closed_form(y)
+        x = parts.pop().reshape(-1, *self.shapes[-1])
+        for number in reversed(range(len(self.levels))):
+            if number < len(self.levels) - 1:
+                x = torch.cat([x, parts.pop().reshape(x.shape)], dim=1)
+            x, increment, ended = self._bijections[number].inverse_with_convergence(x, context)
+            log_det, report = log_det + increment, report.then(ended)
+        return x, log_det, report
+
+    def bounds(self) -> BiLipschitz:
+        """``Π max(1, Lip(level))``: what is split off passes the later levels by identity."""
+        forward = inverse = 1.0
+        for level in reversed(self._bijections):
+            bound = level.bounds()
+            forward = max(1.0, forward) * bound.forward
+            inverse = max(1.0, inverse) * bound.inverse
+        return BiLipschitz(forward, inverse)
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        latents = []
+        for number, level in enumerate(self._bijections):
+            x = level.initialize(x, context)
+            if number < len(self.levels) - 1:
+                x, latent = x.chunk(2, dim=1)
+                latents.append(latent.flatten(1))
+        return torch.cat([*latents, x.flatten(1)], dim=1)

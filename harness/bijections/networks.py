@@ -1,0 +1,92 @@
+"""Networks that condition a coupling: they need not be invertible, only of known Lipschitz bound.
+
+Weights are drawn from a given generator, never from the global one.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import skip_init
+
+from harness.bijections.spectral import convolution_upper_bound, exact_norm
+
+Layer = nn.Linear | nn.Conv2d
+
+SILU_LIPSCHITZ = 1.0998393195
+"""``max |d/dx x·σ(x)|``, at x = 2.3993572805."""
+
+
+def linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
+    """A linear layer with PyTorch's default initialisation, drawn from ``generator``."""
+    layer: nn.Linear = skip_init(nn.Linear, inputs, outputs)  # type: ignore[no-untyped-call]
+    _initialise(layer, generator)
+    return layer
+
+
+def convolution(inputs: int, outputs: int, size: int, generator: torch.Generator) -> nn.Conv2d:
+    """A convolution that keeps height and width, likewise."""
+    layer: nn.Conv2d = skip_init(  # type: ignore[no-untyped-call]
+        nn.Conv2d, inputs, outputs, size, padding=size // 2
+    )
+    _initialise(layer, generator)
+    return layer
+
+
+def _initialise(layer: Layer, generator: torch.Generator) -> None:
+    nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
+    bound = 1 / math.sqrt(layer.weight[0].numel())
+    for parameter in layer.parameters():
+        if parameter is not layer.weight:
+            nn.init.uniform_(parameter, -bound, bound, generator=generator)
+
+
+class Conditioner(nn.Module):
+    """Linear layers or convolutions with SiLU between, the last one zero at the start.
+
+    With a zero last layer a coupling starts as a constant scaling (Kingma & Dhariwal 2018,
+    arXiv 1807.03039).
+    """
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        for parameter in layers[-1].parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers[:-1]:
+            x = F.silu(layer(x))
+        return self.layers[-1](x)  # type: ignore[no-any-return]
+
+    def lipschitz(self) -> float:
+        """``Lip ≤ Π ‖W_i‖₂ · Lip(SiLU)^(n-1)``."""
+        bound = SILU_LIPSCHITZ ** (len(self.layers) - 1)
+        for layer in self.layers:
+            norm = exact_norm if isinstance(layer, nn.Linear) else convolution_upper_bound
+            bound *= norm(layer.weight)  # type: ignore[arg-type]
+        return bound
+
+
+def mlp(
+    inputs: int, outputs: int, width: int, layers: int, generator: torch.Generator
+) -> Conditioner:
+    """A multi-layer perceptron ``(B, inputs) → (B, outputs)`` with ``layers`` hidden layers."""
+    sizes = [inputs, *[width] * layers, outputs]
+    return Conditioner([linear(a, b, generator) for a, b in pairwise(sizes)])
+
+
+def convolutional_network(
+    inputs: int, outputs: int, width: int, generator: torch.Generator
+) -> Conditioner:
+    """3×3, 1×1, 3×3 convolutions, ``(B, inputs, H, W) → (B, outputs, H, W)``, as in Glow."""
+    return Conditioner(
+        [
+            convolution(inputs, width, 3, generator),
+            convolution(width, width, 1, generator),
+            convolution(width, outputs, 3, generator),
+        ]
+    )

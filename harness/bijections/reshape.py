@@ -1,0 +1,42 @@
+"""Maps that only rearrange numbers: orthogonal, so both constants are 1."""
+
+import math
+
+from torch import Tensor
+
+from harness.bijections.base import Bijection, BiLipschitz
+from harness.registry import Shape
+
+
+class Flatten(Bijection):
+    """``(B, *shape) → (B, D)``."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return x.reshape(x.shape[0], math.prod(self.shape)), x.new_zeros(x.shape[0])
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return y.reshape(y.shape[0], *self.shape), y.new_zeros(y.shape[0])
+
+    def bounds(self) -> BiLipschitz:
+        return BiLipschitz(1.0, 1.0)
+
+
+class Squeeze(Bijection):
+    """``(B, C, H, W) → (B, 4C, H/2, W/2)``: each 2×2 square becomes channels (RealNVP)."""
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        b, c, h, w = x.shape
+        squares = x.reshape(b, c, h // 2, 2, w // 2, 2).permute(0, 1, 3, 5, 2, 4)
+        return squares.reshape(b, 4 * c, h // 2, w // 2), x.new_zeros(b)
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        b, c, h, w = y.shape
+        squares = y.reshape(b, c // 4, 2, 2, h, w).permute(0, 1, 4, 2, 5, 3)
+        return squares.reshape(b, c // 4, 2 * h, 2 * w), y.new_zeros(b)
+
+    def bounds(self) -> BiLipschitz:
+        return BiLipschitz(1.0, 1.0)

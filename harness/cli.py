@@ -1,0 +1,260 @@
+"""The command ``innbench``: the verbs, thin. 0 done, 1 cells failed, 2 bad input."""
+
+import json
+import shlex
+import sys
+from collections import Counter
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from harness import __version__
+from harness.errors import InputError
+from harness.results.render import drawing
+
+app = typer.Typer(
+    name="innbench",
+    help="Is this invertible neural network still invertible, and what keeps it so?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+)
+
+SuiteArgument = Annotated[
+    str, typer.Argument(metavar="SUITE", help="A suite file, or the name of one that ships.")
+]
+StoreOption = Annotated[Path, typer.Option(help="Folder of the results.", envvar="INNBENCH_STORE")]
+JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
+AddressOption = Annotated[
+    str | None, typer.Option(help="A running Ray cluster; a local Ray is started if left out.")
+]
+WorkersOption = Annotated[
+    int | None, typer.Option(min=1, help="Cells at a time on the local Ray; all cores by default.")
+]
+InlineOption = Annotated[
+    bool, typer.Option("--inline", help="Run the cells in this process, without Ray.")
+]
+
+STORE = Path("results")
+
+
+class BoardFormat(StrEnum):
+    """How a leaderboard is written."""
+
+    TABLE = "table"
+    MD = "md"
+    CSV = "csv"
+    JSON = "json"
+
+
+def main() -> None:
+    """Entry point: bad input ends in sentences and exit code 2, never in a traceback."""
+    try:
+        app()
+    except InputError as error:
+        for problem in error.problems:
+            print(f"error: {problem}", file=sys.stderr)  # noqa: T201 - a sentence, not a log
+        sys.exit(2)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text)
+
+
+def _next(*commands: str) -> None:
+    """Print the next useful commands, apart from the output that a program may read."""
+    for command in commands:
+        print(f"next: {command}", file=sys.stderr)  # noqa: T201
+
+
+def _with_store(command: str, store: Path) -> str:
+    return command if store == STORE else f"{command} --store {shlex.quote(str(store))}"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        _say(f"innbench {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def quickstart(store: StoreOption = STORE, inline: InlineOption = False) -> None:
+    """Run the suite of that name and show its leaderboard: about a minute on two cores."""
+    failed = _run("quickstart", store, None, None, inline=inline)
+    _leaderboard("quickstart", store, BoardFormat.TABLE)
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command(name="list")
+def list_entries(
+    axis: Annotated[
+        str | None, typer.Argument(help="task, architecture, regularizer, dataset, probe, …")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List what a suite can name: the entries of one axis, or of all, and the suites that ship."""
+    from harness.listing import listing  # noqa: PLC0415 - imports torch
+
+    listed = listing(axis)
+    if as_json:
+        _say(json.dumps(listed, indent=2, ensure_ascii=False) + "\n")
+        return
+    table = RichTable(box=None, pad_edge=False)
+    for column in ("axis", "name", "version", "from", "what it is"):
+        table.add_column(column, no_wrap=column != "what it is")
+    for row in listed:
+        cells = (row["axis"], row["name"], row["version"], row["origin"], row["summary"])
+        table.add_row(*[str(cell) for cell in cells])
+    _say(drawing(table))
+    _next("innbench plan quickstart")
+
+
+@app.command()
+def plan(
+    suite: SuiteArgument,
+    store: StoreOption = STORE,
+    workers: Annotated[int, typer.Option(min=1, help="Cells at a time, for the time.")] = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the cells of a suite, why each will run or not, and how long it should take."""
+    from harness.planning import as_plain, as_text  # noqa: PLC0415 - imports torch
+    from harness.suite.load import load  # noqa: PLC0415
+    from harness.sweep import plan_suite  # noqa: PLC0415
+
+    planned = plan_suite(load(suite), store)
+    if as_json:
+        _say(json.dumps(as_plain(planned, workers), indent=2, ensure_ascii=False) + "\n")
+        return
+    _say(as_text(planned, workers))
+    verb = "run" if planned.to_run else "leaderboard"
+    _next(_with_store(f"innbench {verb} {shlex.quote(suite)}", store))
+
+
+@app.command()
+def run(
+    suite: SuiteArgument,
+    store: StoreOption = STORE,
+    address: AddressOption = None,
+    workers: WorkersOption = None,
+    inline: InlineOption = False,
+) -> None:
+    """Run the cells of a suite that have no result yet; the same command resumes."""
+    if address and (workers or inline):
+        raise InputError("--address joins a running cluster: leave out --workers and --inline")
+    if inline and workers:
+        raise InputError("--inline runs one cell at a time: leave out --workers")
+    failed = _run(suite, store, address, workers, inline=inline)
+    name = shlex.quote(suite)
+    if failed:
+        _next(
+            _with_store(f"innbench sql {shlex.quote(ATTEMPTS_SQL)}", store),
+            _with_store(f"innbench run {name}", store),
+        )
+    _next(_with_store(f"innbench leaderboard {name}", store))
+    raise typer.Exit(1 if failed else 0)
+
+
+ATTEMPTS_SQL = "select cell_id, status, message from attempts order by finished_at desc"
+
+
+def _run(suite: str, store: Path, address: str | None, workers: int | None, *, inline: bool) -> int:
+    """Run; how many cells are left without a result."""
+    from harness import sweep  # noqa: PLC0415 - imports torch
+    from harness.progress import duration  # noqa: PLC0415
+    from harness.suite.load import load  # noqa: PLC0415
+
+    console = Console(stderr=True)
+    loaded = load(suite)
+    make = sweep.inline if inline else sweep.on_ray(address, workers)
+    try:
+        tally = sweep.run_suite(loaded, store, make, console)
+    except KeyboardInterrupt:
+        console.print("interrupted: what had ended is kept; the same command goes on from there")
+        raise typer.Exit(130) from None
+    console.print(
+        f"{tally.ran} cells done ({tally.diverged} diverged), {tally.failed} failed, "
+        f"{tally.cached} done before, in {duration(tally.seconds)}",
+        highlight=False,
+    )
+    return tally.failed
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT over the views.")],
+    store: StoreOption = STORE,
+    as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="As CSV.")] = False,
+) -> None:
+    """Query the results: views cells, measurements, finite_measurements, curves, attempts."""
+    from harness.results.render import render  # noqa: PLC0415 - imports DuckDB
+    from harness.results.sandbox import run_sql  # noqa: PLC0415
+
+    if as_json and as_csv:
+        raise InputError("--json and --csv exclude each other")
+    table = run_sql(store, query)
+    _say(render(table, "json" if as_json else "csv" if as_csv else "table", _width()))
+
+
+@app.command()
+def leaderboard(
+    suite: SuiteArgument,
+    store: StoreOption = STORE,
+    form: Annotated[
+        BoardFormat, typer.Option("--format", help="How it is written.")
+    ] = BoardFormat.TABLE,
+    as_json: JsonOption = False,
+) -> None:
+    """Rank a suite's entrants, with intervals and failure rates, and print the SQL behind it."""
+    _leaderboard(suite, store, BoardFormat.JSON if as_json else form)
+
+
+def _leaderboard(suite: str, store: Path, form: BoardFormat) -> None:
+    from harness import registry  # noqa: PLC0415 - imports torch
+    from harness.leaderboard.board import leaderboard as rank  # noqa: PLC0415
+    from harness.leaderboard.render import render  # noqa: PLC0415
+    from harness.suite.load import load  # noqa: PLC0415
+
+    loaded = load(suite)
+    planned = Counter(
+        (
+            registry.label("architecture", cell.architecture),
+            registry.label("regularizer", cell.regularizer),
+            registry.label("dataset", cell.dataset),
+        )
+        for cell in loaded.cells
+    )
+    ids = {cell.id for cell in loaded.cells}
+    board = rank(store, loaded.suite.name, planned, only=ids)
+    _say(render(board, form.value, _width()))
+    if form is BoardFormat.TABLE:
+        _next(
+            _with_store(f"innbench leaderboard {shlex.quote(suite)} --format md", store),
+            _with_store("innbench sql 'from measurements limit 5'", store),
+        )
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of suite files, for editors."""
+    from harness.suite.schema import json_schema  # noqa: PLC0415 - imports torch
+
+    _say(json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n")
+
+
+def _width() -> int | None:
+    """The terminal's width, or ``None`` where the output goes elsewhere."""
+    return Console().width if sys.stdout.isatty() else None

@@ -1,0 +1,1 @@
+"""Where work runs: Ray, or this process; what the work is stays unknown here."""

@@ -1,0 +1,1 @@
+"""Data, and inputs off its distribution."""

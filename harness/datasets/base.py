@@ -1,0 +1,68 @@
+"""What a dataset is."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from harness.registry import Shape
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Raw splits: float32 vectors, or integer levels of images; shapes ``(N, *shape)``."""
+
+    train: Tensor
+    test: Tensor
+
+    def digest(self) -> str:
+        """SHA-256 of the bytes of both splits, as hexadecimal."""
+        parts = (self.train, self.test)
+        return hashlib.sha256(
+            b"".join(part.contiguous().numpy().tobytes() for part in parts)
+        ).hexdigest()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Named splits and how to turn raw entries into a network's input.
+
+    Attributes:
+        name: Its registered name.
+        shape: Shape of one input, without the batch.
+        low: Smallest nominal value of an input.
+        high: Largest nominal value of an input.
+        source: Where the data comes from.
+        licence: Its licence.
+        read: Loads the raw splits; building a dataset does not call it.
+        levels: How many integer levels a raw entry takes; ``None`` for continuous data.
+    """
+
+    name: str
+    shape: Shape
+    low: float
+    high: float
+    source: str
+    licence: str
+    read: Callable[[], Splits] = field(repr=False)
+    levels: int | None = None
+
+    def prepare(self, raw: Tensor, generator: torch.Generator) -> Tensor:
+        """Raw entries as float32 inputs; integer levels are dequantized afresh.
+
+        ``x = low + (high - low) · (k + u) / levels``, u uniform on a grid of 2⁻¹⁶: k + u is exact
+        in float32, so no draw crosses into the next level. With u in [0, 1) drawn in float32 a
+        few per million would.
+        """
+        if self.levels is None:
+            return raw
+        grid = torch.randint(0, 2**16, raw.shape, generator=generator, dtype=torch.int32)
+        noise = (grid.to(torch.float32) / 2**16).to(raw.device)
+        unit = (raw.to(torch.float32) + noise) / self.levels
+        return self.low + (self.high - self.low) * unit
+
+    def is_image(self) -> bool:
+        """Whether an input is an image ``(C, H, W)``."""
+        return len(self.shape) == 3

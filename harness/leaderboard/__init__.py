@@ -1,0 +1,1 @@
+"""Results, averaged and ranked; it reads nothing but results."""

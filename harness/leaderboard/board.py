@@ -1,0 +1,335 @@
+"""The leaderboard of a suite: its cells, averaged and ranked; it reads only results.
+
+Seeds are averaged first, within a dataset; datasets count alike, however many seeds they have.
+docs/decisions/ranking.md says why each number is what it is.
+"""
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from harness import resources
+from harness.errors import InputError
+from harness.leaderboard import footnotes
+from harness.leaderboard.entrants import (
+    Entrant,
+    Gathered,
+    Score,
+    expected,
+    gather,
+    only_these,
+    read_scores,
+)
+from harness.leaderboard.statistics import (
+    finite_mean,
+    interquartile_mean,
+    interval,
+    ranks,
+    resampled,
+    wilson,
+)
+
+DRAWS = 2000
+BOOTSTRAP_SEED = 0
+SQL = "leaderboards/stability.sql"
+_FLOOR = 2.0**-23  # as in the SQL: float32 tells no smaller error apart
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its 95 % interval; NaN where there is none."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+
+
+@dataclass(frozen=True)
+class Row:
+    """One entrant.
+
+    Attributes:
+        entrant: Who.
+        complete: Whether all planned cells are done; others are ranked after those that are.
+        done: Cells done.
+        planned: Cells planned.
+        rank: Mean over datasets of the rank by (non-finite share, off-distribution error).
+        off_error: Geometric interquartile mean over datasets of the off-distribution error, L2;
+            NaN where nothing was finite or nothing measured.
+        measured: Whether any off-distribution error was measured.
+        left_out: Numbers not finite that ``off_error`` and ``test_error`` leave out.
+        test_error: The same mean of the error on the test set.
+        non_finite: Mean share of off-distribution inputs that did not come back as numbers.
+        worst_non_finite: That of the worst input set of the worst cell.
+        failed: Cells that failed: diverged, or anything off distribution not finite.
+        failure_rate: Their share of the cells done, with Wilson's interval.
+        blown_up: Mean share of samples at temperature 2 that blew up.
+        task_metric: Name of the task's score, or empty where datasets have different ones.
+        task_score: Its mean over datasets, of finite scores.
+        task_not_finite: How many cells have a score that is not finite.
+    """
+
+    entrant: Entrant
+    complete: bool
+    done: int
+    planned: int
+    rank: Estimate
+    off_error: Estimate
+    measured: bool
+    left_out: int
+    test_error: float
+    non_finite: float
+    worst_non_finite: float
+    failed: int
+    failure_rate: Estimate
+    blown_up: float
+    task_metric: str
+    task_score: float
+    task_not_finite: int
+
+
+@dataclass(frozen=True)
+class Detail:
+    """One entrant on one dataset, averaged over seeds; the fields are those of :class:`Row`."""
+
+    entrant: Entrant
+    dataset: str
+    done: int
+    planned: int
+    rank: float
+    off_error: float
+    test_error: float
+    non_finite: float
+    failed: int
+    blown_up: float
+    task_metric: str
+    task_score: float
+
+
+@dataclass(frozen=True)
+class Board:
+    """A leaderboard.
+
+    Attributes:
+        suite: Whose.
+        rows: Best first, and all complete entrants before the others.
+        details: Row by row, dataset by dataset.
+        footnotes: What a reader must know to read it right.
+        sql: The SQL that gave the cells.
+        bootstrap_seed: Seed of the resampling.
+        draws: How often was resampled.
+    """
+
+    suite: str
+    rows: tuple[Row, ...]
+    details: tuple[Detail, ...]
+    footnotes: tuple[str, ...]
+    sql: str
+    bootstrap_seed: int
+    draws: int
+
+
+def leaderboard(
+    store: Path,
+    suite: str,
+    planned: Mapping[tuple[str, str, str], int] | None = None,
+    *,
+    only: Collection[str] | None = None,
+) -> Board:
+    """Rank what a store holds of a suite.
+
+    Args:
+        store: The store.
+        suite: Name of the suite.
+        planned: Cells planned by (architecture label, regularizer label, dataset label); without
+            it, as many as any entrant has done on a dataset are taken to be planned.
+        only: Ids of the cells that count, such as those of the suite as it is now; without it,
+            every cell that the store holds of the suite.
+
+    Raises:
+        InputError: There is no such store or suite, or nothing to rank.
+    """
+    sql = (resources.sql_folder() / SQL).read_text()
+    found = read_scores(store, suite, sql)
+    scores = only_these(found, only)
+    gathered = gather(scores)
+    counts = expected(gathered, planned)
+    if not gathered and not counts:
+        raise InputError(f"no cell of suite {suite!r} is done in {store}; nothing to rank yet")
+    entrants = sorted({*gathered, *(entrant for entrant, _ in counts)})
+    datasets = sorted({d for by in gathered.values() for d in by} | {d for _, d in counts})
+    table = _Numbers(gathered, counts, entrants, datasets)
+    rows, details = table.rows(), table.details()
+    order = sorted(range(len(rows)), key=lambda i: _place(rows[i]))
+    seeds = [len(cells) for by in gathered.values() for cells in by.values()]
+    notes = footnotes.of(
+        datasets=len(datasets),
+        least_seeds=min(seeds, default=0),
+        planned_known=planned is not None,
+        shared=any(entrant.settings for entrant in entrants),
+        outside=len(found) - len(scores),
+        incomplete=not all(row.complete for row in rows),
+        left_out=any(row.left_out and not math.isnan(row.off_error.value) for row in rows),
+        unmeasured=any(row.done and not (row.measured or row.failed) for row in rows),
+        draws=DRAWS,
+        bootstrap_seed=BOOTSTRAP_SEED,
+        sql=f"analysis/sql/{SQL}",
+    )
+    return Board(
+        suite=suite,
+        rows=tuple(rows[i] for i in order),
+        details=tuple(d for i in order for d in details if d.entrant == rows[i].entrant),
+        footnotes=notes,
+        sql=sql,
+        bootstrap_seed=BOOTSTRAP_SEED,
+        draws=DRAWS,
+    )
+
+
+def _place(row: Row) -> tuple[bool, float, float, Entrant]:
+    worst_last = [math.inf if math.isnan(x) else x for x in (row.rank.value, row.off_error.value)]
+    return not row.complete, worst_last[0], worst_last[1], row.entrant
+
+
+class _Numbers:
+    """All numbers of all entrants (e) on all datasets (d), averaged over seeds, and resampled."""
+
+    def __init__(
+        self,
+        gathered: Gathered,
+        counts: Mapping[tuple[Entrant, str], int],
+        entrants: list[Entrant],
+        datasets: list[str],
+    ) -> None:
+        self.entrants, self.datasets = entrants, datasets
+        self.cells = [[gathered.get(e, {}).get(d, []) for d in datasets] for e in entrants]
+        self.planned = [[counts.get((e, d), 0) for d in datasets] for e in entrants]
+        self.complete = [
+            all(len(c) >= n for c, n in zip(cells, planned, strict=True))
+            for cells, planned in zip(self.cells, self.planned, strict=True)
+        ]
+        size = (len(entrants), len(datasets))
+        self.means = np.full((*size, len(_COLUMNS)), math.nan)
+        self.error_draws = np.full((DRAWS, *size), math.nan)
+        self.share_draws = np.full((DRAWS, *size), math.nan)
+        generator = np.random.default_rng(BOOTSTRAP_SEED)
+        for e, d in np.ndindex(*size):
+            numbers = np.array([_numbers(s) for s in self.cells[e][d]], np.float64)
+            if not numbers.size:
+                continue
+            self.means[e, d] = finite_mean(numbers.T)
+            drawn = finite_mean(resampled(numbers.T[:2], DRAWS, generator))
+            self.error_draws[:, e, d], self.share_draws[:, e, d] = drawn.T
+        late = np.array([not complete for complete in self.complete], np.float64)
+        self.ranks = np.stack(
+            [ranks(late, self.means[:, d, 1], self.means[:, d, 0]) for d in range(size[1])], axis=-1
+        )
+        shares, errors = (np.moveaxis(x, 2, 0) for x in (self.share_draws, self.error_draws))
+        self.rank_draws = np.mean(
+            [
+                ranks(np.broadcast_to(late, share.shape), share, error)
+                for share, error in zip(shares, errors, strict=True)
+            ],
+            axis=0,
+        )
+
+    def rows(self) -> list[Row]:
+        return [self._row(e) for e in range(len(self.entrants))]
+
+    def details(self) -> list[Detail]:
+        return [
+            self._detail(e, d)
+            for e in range(len(self.entrants))
+            for d in range(len(self.datasets))
+            if self.cells[e][d] or self.planned[e][d]
+        ]
+
+    def _row(self, e: int) -> Row:
+        cells = [cell for by in self.cells[e] for cell in by]
+        repeated = any(len(by) > 1 for by in self.cells[e])  # else resampling moves nothing
+        failed = sum(cell.failed for cell in cells)
+        means = self.means[e].T  # one row per column of _COLUMNS
+        over_datasets = finite_mean(means)
+        log_off, log_test = interquartile_mean(means[[0, 2]]).tolist()
+        none = (math.nan, math.nan)
+        low, high = interval(interquartile_mean(self.error_draws[:, e])) if repeated else none
+        metric = _only({cell.task_metric for cell in cells})
+        return Row(
+            entrant=self.entrants[e],
+            complete=self.complete[e],
+            done=len(cells),
+            planned=sum(self.planned[e]),
+            rank=Estimate(
+                float(self.ranks[e].mean()) if cells else math.nan,
+                *(interval(self.rank_draws[:, e]) if repeated else none),
+            ),
+            off_error=Estimate(10**log_off, 10**low, 10**high),
+            measured=any(cell.off_error is not None for cell in cells),
+            left_out=sum(cell.off_sets_none_finite + _lost(cell.test_error) for cell in cells),
+            test_error=10**log_test,
+            non_finite=float(over_datasets[1]),
+            worst_non_finite=max((_number(c.worst_non_finite) for c in cells), default=math.nan),
+            failed=failed,
+            failure_rate=Estimate(
+                failed / len(cells) if cells else math.nan, *wilson(failed, len(cells))
+            ),
+            blown_up=float(over_datasets[3]),
+            task_metric=metric,
+            task_score=float(over_datasets[4]) if metric else math.nan,
+            task_not_finite=sum(_lost(cell.task_score) for cell in cells),
+        )
+
+    def _detail(self, e: int, d: int) -> Detail:
+        cells = self.cells[e][d]
+        log_off, share, log_test, blown_up, score = map(float, self.means[e, d])
+        return Detail(
+            entrant=self.entrants[e],
+            dataset=self.datasets[d],
+            done=len(cells),
+            planned=self.planned[e][d],
+            rank=float(self.ranks[e, d]) if cells else math.nan,
+            off_error=10**log_off,
+            test_error=10**log_test,
+            non_finite=share,
+            failed=sum(cell.failed for cell in cells),
+            blown_up=blown_up,
+            task_metric=_only({cell.task_metric for cell in cells}),
+            task_score=score,
+        )
+
+
+_COLUMNS = ("log10 off_error", "non_finite", "log10 test_error", "blown_up", "task_score")
+
+
+def _numbers(score: Score) -> list[float]:
+    """The numbers of a cell in the order of ``_COLUMNS``; NaN where one is missing."""
+    return [
+        _log10(score.off_error),
+        _number(score.non_finite),
+        _log10(score.test_error),
+        _number(score.blown_up),
+        _number(score.task_score),
+    ]
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _log10(value: float | None) -> float:
+    number = _number(value)
+    return math.log10(max(number, _FLOOR)) if math.isfinite(number) else math.nan
+
+
+def _lost(value: float | None) -> int:
+    """1 for a number that was measured and is not finite."""
+    return int(value is not None and not math.isfinite(value))
+
+
+def _only(names: set[str | None]) -> str:
+    """The one name among them, if there is one; a cell without a score names none."""
+    given = {name for name in names if name}
+    return given.pop() if len(given) == 1 else ""

@@ -1,0 +1,57 @@
+"""Where a number came from: code, versions, device, data. No paths, no environment, no secrets."""
+
+import functools
+import json
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+import torch
+
+from harness import __version__
+
+
+@functools.cache
+def _git() -> dict[str, str | bool | None]:
+    """Commit and dirtiness of the checkout that this package runs from; nulls in an install."""
+    unknown: dict[str, str | bool | None] = {"git_commit": None, "git_dirty": None}
+    root, program = Path(__file__).parent.parent, shutil.which("git")
+    if program is None or not (root / ".git").exists():
+        return unknown
+    answers = []
+    for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]):
+        done = subprocess.run(  # noqa: S603 - a fixed command on our own checkout
+            [program, "-C", str(root), *arguments], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            return unknown
+        answers.append(done.stdout.strip())
+    return {"git_commit": answers[0], "git_dirty": bool(answers[1])}
+
+
+def _device(device: torch.device) -> dict[str, str | None]:
+    if device.type != "cuda":
+        return {"device": platform.processor() or platform.machine(), "cuda": None}
+    return {"device": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
+
+
+def provenance(device: torch.device, data_digest: str) -> str:
+    """JSON of versions, device, precision flags, host, git commit and the data's SHA-256."""
+    return json.dumps(
+        {
+            "innbench": __version__,
+            **_git(),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "device_type": device.type,
+            **_device(device),
+            "threads": torch.get_num_threads(),
+            "float32_matmul_precision": torch.get_float32_matmul_precision(),
+            "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+            "platform": platform.platform(),
+            "host": platform.node(),
+            "data_sha256": data_digest,
+        },
+        sort_keys=True,
+    )

@@ -1,0 +1,28 @@
+"""No regularizer."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from harness.bijections.base import Bijection
+from harness.registry import entry
+from harness.regularizers.base import Regularizer
+
+
+@dataclass(frozen=True)
+class NoPenalty:
+    """Nothing is added."""
+
+    weight: float = 0.0
+    every: int = 1
+
+    def penalty(self, flow: Bijection, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Zero."""
+        return x.new_zeros(())
+
+
+@entry(version=1)
+def none() -> Regularizer:
+    """Nothing is added to the loss."""
+    return NoPenalty()

@@ -1,0 +1,137 @@
+"""Exclude rules and the ``match`` of overrides: which cells does a rule mean?
+
+Every key that is given must match, and a list means any of its items. An entry is matched by
+its name, and by those of its parameters that the rule gives.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.errors import Key, Problem, allowed_and_nearest
+from harness.registry import Choice, Nested, UnresolvedError, get
+from harness.suite.document import Document
+from harness.suite.structure import shown
+
+AXES = ("task", "architecture", "regularizer", "dataset")
+
+
+@dataclass(frozen=True, eq=False)
+class Rule:
+    """A rule without mistakes.
+
+    Attributes:
+        key: Where it stands.
+        patterns: Per axis given, what may match there.
+        seeds: The seeds that match; ``None`` means all.
+    """
+
+    key: Key
+    patterns: dict[str, list[Any]]
+    seeds: frozenset[int] | None
+
+    def matches_choice(self, axis: str, choice: Choice) -> bool:
+        """Whether an entry of an axis is meant."""
+        return axis not in self.patterns or _any_of(axis, self.patterns[axis], choice)
+
+    def matches_seed(self, seed: int) -> bool:
+        """Whether a seed is meant."""
+        return self.seeds is None or seed in self.seeds
+
+
+def read_rule(
+    written: object, key: Key, document: Document, problems: list[Problem]
+) -> Rule | None:
+    """A rule, or ``None`` with what is wrong with it added to ``problems``.
+
+    Types that the model of the file already refuses are not reported a second time.
+    """
+    if not isinstance(written, Mapping):
+        return None
+    if not written:
+        message = "is empty and would match every cell; give one key at least"
+        problems.append(document.problem(key, message))
+        return None
+    before = len(problems)
+    patterns = {}
+    for axis in AXES:
+        if axis in written:
+            patterns[axis] = _listed(written[axis])
+            _check_any(axis, written[axis], (*key, axis), document, problems)
+    seeds = _listed(written["seed"]) if "seed" in written else None
+    if seeds is not None and not all(type(seed) is int for seed in seeds):
+        return None
+    if len(problems) > before or not set(written) <= {*AXES, "seed"}:
+        return None
+    return Rule(key, patterns, None if seeds is None else frozenset(seeds))
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _check_any(
+    axis: str, value: object, key: Key, document: Document, problems: list[Problem]
+) -> None:
+    if value == []:
+        problems.append(document.problem(key, "should not be empty: it matches nothing"))
+    for i, pattern in enumerate(_listed(value)):
+        _check(axis, pattern, (*key, i) if isinstance(value, list) else key, document, problems)
+
+
+def _check(
+    axis: str, pattern: object, key: Key, document: Document, problems: list[Problem]
+) -> None:
+    name = pattern.get("name") if isinstance(pattern, Mapping) else pattern
+    if not isinstance(name, str):
+        what = axis.replace("_", " ")
+        message = f"expected the name of a {what}, or a mapping with a 'name'; got {shown(pattern)}"
+        problems.append(document.problem(key, message))
+        return
+    try:
+        fields = get(axis, name).parameters.model_fields
+    except UnresolvedError as error:
+        problems.append(document.problem(key, str(error)))
+        return
+    for parameter, value in pattern.items() if isinstance(pattern, Mapping) else ():
+        if parameter == "name":
+            continue
+        if parameter not in fields:
+            hint = allowed_and_nearest(parameter, fields)
+            message = f"{axis.replace('_', ' ')} {name!r} has no parameter {parameter!r}; {hint}"
+            problems.append(document.problem((*key, parameter), message, of_key=True))
+        elif (inner := nested_axis(axis, name, parameter)) is not None:
+            _check_any(inner, value, (*key, parameter), document, problems)
+
+
+def nested_axis(axis: str, name: str, parameter: str) -> str | None:
+    """The axis whose entries a parameter takes; ``None`` for a plain parameter."""
+    metadata = get(axis, name).parameters.model_fields[parameter].metadata
+    return next((mark.axis for mark in metadata if isinstance(mark, Nested)), None)
+
+
+def _any_of(axis: str, patterns: list[Any], choice: Choice) -> bool:
+    return any(_matches(axis, pattern, choice) for pattern in patterns)
+
+
+def _matches(axis: str, pattern: Any, choice: Choice) -> bool:
+    if isinstance(pattern, str):
+        return pattern == choice.name
+    return pattern["name"] == choice.name and all(
+        _parameter_matches(axis, choice, parameter, value)
+        for parameter, value in pattern.items()
+        if parameter != "name"
+    )
+
+
+def _parameter_matches(axis: str, choice: Choice, parameter: str, value: Any) -> bool:
+    settled = choice.parameters[parameter]
+    inner = nested_axis(axis, choice.name, parameter)
+    if inner is not None:
+        return _any_of(inner, _listed(value), Choice.model_validate(settled))
+    return any(_same(item, settled) for item in _listed(value))
+
+
+def _same(given: object, settled: object) -> bool:
+    """Equality in which 1 is 1.0 but not true."""
+    return isinstance(given, bool) == isinstance(settled, bool) and given == settled

@@ -1,0 +1,132 @@
+"""Run a suite: plan, schedule what is missing, show progress, count what failed."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from harness.cluster.executor import InlineExecutor
+from harness.cluster.ray_executor import RayExecutor
+from harness.cluster.schedule import Finished, schedule
+from harness.progress import SweepProgress, duration
+from harness.results.ledger import last_attempts, specifications
+from harness.results.record import Status
+from harness.suite.load import LoadedSuite
+from harness.suite.plan import Done, Plan, packs, plan
+from harness.worker import Outcome, failed, run_pack
+
+MakeExecutor = Callable[[LoadedSuite], InlineExecutor | RayExecutor]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How a sweep ended.
+
+    Attributes:
+        ran: Cells that left a result in this run, diverged ones among them.
+        cached: Cells that had one before.
+        diverged: Cells of this run that diverged.
+        failed: Cells without a result.
+        seconds: Wall time, the executor's start included.
+    """
+
+    ran: int
+    cached: int
+    diverged: int
+    failed: int
+    seconds: float
+
+
+def inline(loaded: LoadedSuite) -> InlineExecutor:
+    """The executor within this process."""
+    return InlineExecutor(run_pack)
+
+
+def on_ray(address: str | None, workers: int | None) -> MakeExecutor:
+    """Ray, its own on this machine or the one at ``address``."""
+
+    def make(loaded: LoadedSuite) -> RayExecutor:
+        resources = loaded.resources
+        return RayExecutor(run_pack, address, workers, resources.cpus, resources.gpus)
+
+    return make
+
+
+def plan_suite(loaded: LoadedSuite, store: Path) -> Plan:
+    """What a run of the suite would do now.
+
+    Raises:
+        InputError: The store cannot be read.
+    """
+    name = loaded.suite.name
+    done = {
+        key: Done(specification, seconds, status)
+        for key, (specification, seconds, status) in specifications(store, name).items()
+    }
+    attempts = last_attempts(store, name)
+    return plan(loaded.cells, done, {key: attempt.status for key, attempt in attempts.items()})
+
+
+def run_suite(
+    loaded: LoadedSuite, store: Path, make_executor: MakeExecutor, console: Console
+) -> Tally:
+    """Run the cells that have no result yet; a result is in the store the moment a cell ends.
+
+    Raises:
+        InputError: The store or the cluster cannot be used.
+        KeyboardInterrupt: Ctrl-C; what has ended is kept.
+    """
+    begun = time.monotonic()
+    name, store = loaded.suite.name, store.absolute()
+    missing = plan_suite(loaded, store).to_run
+    cached = len(loaded.cells) - len(missing)
+    console.print(
+        f"suite {name}: {len(loaded.cells)} cells, {cached} done before, {len(missing)} to run",
+        highlight=False,
+    )
+    if not missing:
+        return Tally(0, cached, 0, 0, time.monotonic() - begun)
+    threads = max(1, int(loaded.resources.cpus))
+    with make_executor(loaded) as executor:
+        device = executor.device if isinstance(executor, RayExecutor) else _device(loaded)
+        where = f"{executor.slots} at a time on {device}, {threads} thread(s) each"
+        console.print(f"started in {duration(time.monotonic() - begun)}: {where}", highlight=False)
+        work = [
+            ([cell.specification() for cell in pack], name, str(store), device, threads)
+            for pack in packs(missing)
+        ]
+        ids = [[cell.id for cell in pack] for pack in packs(missing)]
+        ran = diverged = lost = 0
+        with SweepProgress(console, len(missing)) as progress:
+            for finished in schedule(work, executor):
+                for outcome in _outcomes(finished, ids[finished.number], store, name):
+                    ok = outcome.status in (Status.OK, Status.DIVERGED)
+                    ran, lost = ran + ok, lost + (not ok)
+                    diverged += outcome.status == Status.DIVERGED
+                    if outcome.traceback and lost == 1:
+                        progress.say(f"the first failure, {outcome.cell_id}:\n{outcome.traceback}")
+                    progress.update(ok=ok, running=finished.running, last=_last(outcome))
+    return Tally(ran, cached, diverged, lost, time.monotonic() - begun)
+
+
+def _device(loaded: LoadedSuite) -> str:
+    return "cuda" if loaded.resources.gpus and torch.cuda.is_available() else "cpu"
+
+
+def _last(outcome: Outcome) -> str:
+    text = f"{outcome.cell_id} {outcome.status} in {outcome.seconds:.1f} s"
+    return f"{text}: {outcome.message}" if outcome.message else text
+
+
+def _outcomes(finished: Finished, ids: list[str], store: Path, suite: str) -> list[Outcome]:
+    """What the worker said; where it died every time, that is recorded in its stead."""
+    if not finished.lost:
+        result: list[Outcome] = finished.result
+        return result
+    message = f"the worker died {finished.attempt} times: {finished.lost}"
+    for cell_id in ids:
+        failed(store, suite, cell_id, finished.attempt, Status.ERROR, message, "")
+    return [Outcome(cell_id, Status.ERROR, 0.0, message) for cell_id in ids]

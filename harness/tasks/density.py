@@ -1,0 +1,59 @@
+"""Density estimation by maximum likelihood."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from harness.bijections.base import Bijection, sum_per_sample
+from harness.datasets.base import Dataset
+from harness.registry import entry
+from harness.results.record import Measurement
+from harness.tasks.base import Task
+
+
+def log_likelihood(flow: Bijection, x: Tensor) -> Tensor:
+    """``log p(x) = log N(F(x); 0, I) + log |det J_F(x)|`` in nats, shape ``(B,)``."""
+    z, log_det = flow(x)
+    z = z.flatten(1)
+    normal = -0.5 * sum_per_sample(z * z) - 0.5 * z.shape[1] * math.log(2 * math.pi)
+    density: Tensor = normal + log_det
+    return density
+
+
+class Density(Task):
+    """Minimise ``-E log p(x)``."""
+
+    def loss(self, flow: Bijection, x: Tensor) -> Tensor:
+        """Mean negative log-likelihood, in nats an input."""
+        return -log_likelihood(flow, x).mean()
+
+    @torch.no_grad()
+    def evaluate(
+        self, flow: Bijection, x: Tensor, dataset: Dataset, step: int
+    ) -> list[Measurement]:
+        """Vectors: ``negative_log_likelihood`` in nats. Images also ``bits_per_dim``.
+
+        ``bits per dim = -log p(x) / (D ln 2) + log2(levels / (high - low))``: the density of the
+        integer levels, so that a uniform model of k levels gives exactly ``log2 k``.
+        """
+        values = -log_likelihood(flow, x).double()
+        dtype, count = str(x.dtype).removeprefix("torch."), len(x)
+
+        def score(metric: str, per_input: Tensor) -> Measurement:
+            # One likelihood of -inf makes the mean infinite, as it should be.
+            value = float(per_input.mean())
+            return Measurement.of("task", metric, "test", dtype, value, count, step)
+
+        scores = [score("negative_log_likelihood", values)]
+        if dataset.is_image() and dataset.levels is not None:
+            per_dimension = values / (x[0].numel() * math.log(2))
+            offset = math.log2(dataset.levels / (dataset.high - dataset.low))
+            scores.append(score("bits_per_dim", per_dimension + offset))
+        return scores
+
+
+@entry(version=1)
+def density() -> Task:
+    """Maximum likelihood under a standard normal latent."""
+    return Density()

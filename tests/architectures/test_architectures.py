@@ -1,0 +1,109 @@
+"""Every registered architecture: against the contract, and against itself after training."""
+
+import math
+
+import pytest
+import torch
+
+from harness import registry
+from harness.bijections.base import Bijection
+from harness.datasets.base import Dataset
+from harness.registry import UnresolvedError
+from harness.seeding import generator
+from harness.suite.model import Training
+from harness.training.loop import Batches, train
+from tests import conformance
+from tests.networks import cases, gaussian, network
+
+architecture = pytest.mark.parametrize("case", cases())
+
+
+def test_every_registered_architecture_is_tested() -> None:
+    tested = {choice.name for choice, _ in cases().values()}
+    assert tested == set(registry.names("architecture"))
+
+
+@architecture
+def test_contract(case: str) -> None:
+    flow, shape = network(case)
+    x = gaussian(3, shape)
+    conformance.check_round_trip(flow, x, tolerance=1e-8)
+    conformance.check_log_det(flow, x)
+    conformance.check_inverse_jacobian(flow, x)
+    conformance.check_bounds(flow, torch.cat([x, 10 * x]))
+    conformance.check_batch_mates(flow, x)
+    conformance.check_no_hidden_state(flow, x)
+
+
+@architecture
+def test_the_latent_has_as_many_dimensions_as_the_input(case: str) -> None:
+    flow, shape = network(case)
+    assert flow(gaussian(2, shape))[0].shape == (2, math.prod(shape))
+
+
+@architecture
+def test_only_the_given_generator_is_read(case: str) -> None:
+    choice, shape = cases()[case]
+    states = []
+    for global_seed in (1, 2):
+        torch.manual_seed(global_seed)
+        flow = registry.build("architecture", choice, shape, generator(7, "test"))
+        states.append(flow.state_dict())
+    other = registry.build("architecture", choice, shape, generator(8, "test")).state_dict()
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    assert any(not torch.equal(states[0][key], other[key]) for key in other)
+
+
+@architecture
+def test_weights_survive_a_round_trip_through_a_file(case: str) -> None:
+    flow, shape = network(case)
+    again, _ = network(case, seed=1)
+    again.load_state_dict({key: value.clone() for key, value in flow.state_dict().items()})
+    x = gaussian(2, shape)
+    assert torch.equal(flow(x)[0], again(x)[0])
+
+
+def _trained(name: str, dataset: Dataset, steps: int) -> Bijection:
+    flow: Bijection = registry.build(
+        "architecture", registry.resolve("architecture", name), dataset.shape, generator(0, "t")
+    )
+    settings = Training(steps=steps, batch_size=64, learning_rate=2e-3)
+    task = registry.build("task", registry.resolve("task", "density"))
+    none = registry.build("regularizer", registry.resolve("regularizer", "none"))
+    result = train(flow, task, none, Batches(dataset, dataset.read().train, 64, 0), settings, 0)
+    assert result.status == "ok"
+    return flow.eval()
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        (name, data)
+        for data, shape in (("eight_gaussians", (2,)), ("digits", (1, 8, 8)))
+        for name in sorted({choice.name for choice, taken in cases().values() if taken == shape})
+    ],
+)
+def test_after_training_in_float32(name: str, data: str) -> None:
+    """In distribution all reconstruct; the log-det of trained weights is still right."""
+    dataset: Dataset = registry.build("dataset", registry.resolve("dataset", data))
+    flow = _trained(name, dataset, steps=40)
+    x = dataset.prepare(dataset.read().test[:16], generator(0, "x"))
+    conformance.check_round_trip(flow, x, tolerance=1e-4)
+    conformance.check_log_det(flow.double(), x[:3].double())
+
+
+def test_nested_parameters_are_settled_by_name() -> None:
+    by_name = registry.resolve("architecture", {"name": "affine", "scale": "exp"})
+    in_full = registry.resolve("architecture", {"name": "affine", "scale": {"name": "exp"}})
+    assert by_name == in_full
+    assert registry.label("architecture", by_name) == "affine(scale=exp)"
+    assert registry.resolve("architecture", by_name) == by_name
+
+
+def test_unknown_names_and_parameters_are_told() -> None:
+    with pytest.raises(UnresolvedError, match="did you mean 'affine'"):
+        registry.resolve("architecture", "afine")
+    with pytest.raises(UnresolvedError, match="did you mean 'couplings'"):
+        registry.resolve("architecture", {"name": "affine", "coupling": 4})
+    with pytest.raises(UnresolvedError, match="did you mean 'bounded_exp'"):
+        registry.resolve("architecture", {"name": "affine", "scale": "boundedexp"})

@@ -1,0 +1,167 @@
+"""Sweeps on a real local Ray: scheduled, killed, resumed."""
+
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cluster.ray_executor import RayExecutor
+from harness.cluster.schedule import schedule
+from harness.errors import InputError
+from harness.results import ledger
+from tests.command import start
+
+
+def _children(pid: int) -> set[int]:
+    """A process and all below it."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        parents[int(stat.parent.name)] = int(fields[1])
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def _listening(pids: set[int]) -> set[str]:
+    """Addresses that these processes listen on, as ``/proc`` has them."""
+    sockets = set()
+    for pid in pids:
+        for handle in Path(f"/proc/{pid}/fd").glob("*"):
+            try:
+                target = str(handle.readlink())
+            except OSError:
+                continue
+            if target.startswith("socket:["):
+                sockets.add(target[8:-1])
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and fields[9] in sockets:
+                raw = fields[1].split(":")[0]
+                words = [struct.pack("=I", int(raw[i : i + 8], 16)) for i in range(0, len(raw), 8)]
+                family = socket.AF_INET if len(words) == 1 else socket.AF_INET6
+                found.add(socket.inet_ntop(family, b"".join(words)))
+    return found
+
+
+def test_ray_schedules_survives_dead_workers_and_stays_on_loopback(tmp_path: Path) -> None:
+    marks = str(tmp_path)
+
+    def work(number: int, attempt: int) -> dict[str, Any]:
+        Path(marks, f"{number}-{attempt}").touch()
+        if number == 1 and attempt == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if number == 2:
+            os._exit(3)
+        time.sleep(0.05)
+        return {"number": number, "pid": os.getpid(), "threads": os.environ["OMP_NUM_THREADS"]}
+
+    with RayExecutor(work, None, 2, cpus=1, gpus=0.5) as executor:
+        assert executor.slots == 2
+        assert executor.device == "cpu"  # no GPU on this cluster: its cells run on CPUs
+        ended = {one.number: one for one in schedule([(n,) for n in range(12)], executor)}
+        addresses = _listening(_children(os.getpid()))
+    assert len(addresses) > 0
+    assert addresses <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+    assert ended.keys() == set(range(12))
+    assert ended[1].attempt == 2
+    assert ended[2].result is None
+    assert "WorkerCrashedError" in ended[2].lost
+    results = [one.result for number, one in ended.items() if number != 2]
+    assert all(result["threads"] == "1" for result in results)
+    assert len(list(tmp_path.glob("2-*"))) == 3
+    # Processes are reused: far fewer than cells, though three of them died.
+    assert len({result["pid"] for result in results}) <= 6
+
+
+def test_more_than_the_machine_has_is_a_sentence() -> None:
+    with (
+        pytest.raises(
+            InputError, match=r"a cell needs 99 CPUs .* more than the cluster has: \d+ CPU"
+        ),
+        RayExecutor(print, None, None, cpus=99, gpus=0),
+    ):
+        pass
+
+
+def test_an_unreachable_cluster_is_a_sentence() -> None:
+    with (
+        pytest.raises(InputError, match=r"cannot join the Ray cluster at '127\.0\.0\.1:1'"),
+        RayExecutor(print, "127.0.0.1:1", None, cpus=1, gpus=0),
+    ):
+        pass
+
+
+SUITE = """
+name: killed
+grid:
+  architectures: [additive]
+  datasets: [{name: checkerboard, size: 200}]
+  seeds: 24
+training: {steps: 30, batch_size: 16}
+probes: [{name: reconstruction, points: 16}]
+"""
+
+
+def test_kill_9_of_the_driver_then_the_same_command(tmp_path: Path) -> None:
+    (tmp_path / "killed.yaml").write_text(SUITE)
+    store = tmp_path / "results"
+    command = ("run", "killed.yaml", "--workers", "2")
+    driver = start(*command, cwd=tmp_path)
+    deadline = time.monotonic() + 120
+    while len(ledger.committed(store, "killed")) < 4:
+        assert driver.poll() is None, driver.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    driver.send_signal(signal.SIGKILL)
+    driver.communicate()
+    before = {cell: _modified(store, cell) for cell in ledger.committed(store, "killed")}
+    assert 4 <= len(before) < 24
+
+    again = start(*command, cwd=tmp_path)
+    _, err = again.communicate(timeout=180)
+    assert again.returncode == 0, err
+    assert "24 cells" in err
+    query = "select count(*) n, count(distinct cell_id) m from cells"
+    counted = start("sql", query, "--json", cwd=tmp_path)
+    out, err = counted.communicate(timeout=60)
+    assert json.loads(out) == [{"n": 24, "m": 24}], err
+    assert all(_modified(store, cell) == when for cell, when in before.items())
+
+
+def _modified(store: Path, cell: str) -> int:
+    return (store / "suite=killed" / "cells" / f"{cell}.parquet").stat().st_mtime_ns
+
+
+def test_ctrl_c_keeps_what_is_done(tmp_path: Path) -> None:
+    (tmp_path / "killed.yaml").write_text(SUITE)
+    store = tmp_path / "results"
+    driver = start("run", "killed.yaml", "--workers", "2", cwd=tmp_path)
+    deadline = time.monotonic() + 120
+    while not ledger.committed(store, "killed"):
+        assert driver.poll() is None, driver.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    driver.send_signal(signal.SIGINT)
+    try:
+        _, err = driver.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        driver.kill()
+        raise
+    assert driver.returncode == 130
+    assert "interrupted" in err
+    assert "Traceback" not in err
+    assert 1 <= len(ledger.committed(store, "killed")) < 24

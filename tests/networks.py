@@ -1,0 +1,74 @@
+"""Networks for tests: built by the registry, with weights away from their zero start."""
+
+import functools
+from typing import Any
+
+import torch
+from torch import nn
+
+from harness import registry
+from harness.bijections.base import Bijection
+from harness.registry import Choice, Combination, Shape
+from harness.seeding import generator
+
+SHAPES: tuple[Shape, ...] = ((2,), (5,), (1, 8, 8))
+
+# An architecture is tested with each scale map; others by their defaults.
+VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
+    "affine": tuple({"scale": name, "couplings": 4} for name in registry.names("scale_map")),
+    "additive": ({"couplings": 4}, {"couplings": 3, "mixing": "lu", "actnorm": False}),
+    "glow": ({"steps": 2, "width": 8}, {"steps": 1, "width": 8, "transformer": "additive"}),
+    "residual": ({"blocks": 2, "width": 8}, {"blocks": 2, "width": 3, "coefficient": 0.5}),
+}
+
+
+def _fits(choice: Choice, shape: Shape) -> bool:
+    refuses = registry.get("architecture", choice.name).refuses
+    none, density = registry.resolve("regularizer", "none"), registry.resolve("task", "density")
+    dataset = registry.resolve("dataset", "checkerboard")
+    return refuses is None or refuses(Combination(density, choice, none, dataset, shape)) is None
+
+
+@functools.cache
+def cases() -> dict[str, tuple[Choice, Shape]]:
+    """Every registered architecture, in its variants, on every shape that it takes."""
+    found = {}
+    for name in registry.names("architecture"):
+        for variant in VARIANTS.get(name, ({},)):
+            choice = registry.resolve("architecture", {"name": name, **variant})
+            for shape in SHAPES:
+                if _fits(choice, shape):
+                    label = registry.label("architecture", choice)
+                    found[f"{label} on {'x'.join(map(str, shape))}"] = choice, shape
+    return found
+
+
+def perturb(module: nn.Module, seed: int, size: float = 0.1) -> None:
+    """Move every parameter by Gaussian noise, so that no zero start hides a mistake."""
+    source = generator(seed, "perturbation")
+    with torch.no_grad():
+        for parameter in module.parameters():
+            noise = torch.randn(parameter.shape, generator=source, dtype=torch.float64)
+            parameter.add_(noise.to(parameter.dtype), alpha=size)
+
+
+def network(
+    case: str, seed: int = 0, dtype: torch.dtype = torch.float64
+) -> tuple[Bijection, Shape]:
+    """The network of a case, perturbed."""
+    choice, shape = cases()[case]
+    flow: Bijection = registry.build("architecture", choice, shape, generator(seed, "test"))
+    perturb(flow, seed)
+    return flow.to(dtype), shape
+
+
+def normal_log_prob(x: torch.Tensor) -> torch.Tensor:
+    """``log N(x; 0, 1)`` of each entry, by PyTorch's own distribution."""
+    normal = torch.distributions.Normal(x.new_zeros(()), x.new_ones(()))
+    return normal.log_prob(x)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def gaussian(count: int, shape: Shape, seed: int = 0, scale: float = 1.0) -> torch.Tensor:
+    """Gaussian inputs in float64."""
+    source = generator(seed, "inputs")
+    return scale * torch.randn(count, *shape, generator=source, dtype=torch.float64)

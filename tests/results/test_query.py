@@ -1,0 +1,146 @@
+"""The views: typed also when empty, complete, and honest about NaN and inf."""
+
+import math
+import re
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from harness import resources
+from harness.errors import InputError
+from harness.results.query import VIEWS, connect
+from harness.results.record import Measurement, NumberStatus, Status
+from harness.results.writer import commit, record_attempt
+from tests.results.records import attempt, fill, measurement, record, with_measurements
+
+NUMBERS = {
+    ("p", "m", "test"): 1.0,
+    ("p", "m", "uniform"): math.nan,
+    ("p", "m", "box_100"): math.inf,
+    ("p", "m", "gaussian"): -math.inf,
+}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    fill(tmp_path, "demo", [record(seed=s, numbers=NUMBERS) for s in range(3)])
+    fill(tmp_path, "other", [record("glow", status=Status.DIVERGED)])
+    record_attempt(tmp_path, "demo", attempt())
+    return tmp_path
+
+
+def _types(store: Path) -> dict[str, list[tuple[str, str]]]:
+    connection = connect(store)
+    found = {}
+    for view in VIEWS:
+        rows = connection.execute(f"describe {view}").fetchall()
+        found[view] = [(row[0], row[1]) for row in rows]
+    connection.close()
+    return found
+
+
+def test_views_are_the_same_with_and_without_files(store: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    (empty / "suite=demo").mkdir(parents=True)
+    assert _types(empty) == _types(store)
+    connection = connect(empty)
+    for view in VIEWS:
+        assert connection.execute(f"select count(*) from {view}").fetchall() == [(0,)]
+    connection.close()
+
+
+def test_every_view_names_its_suite_and_cell(store: Path) -> None:
+    for columns in _types(store).values():
+        assert [name for name, _ in columns[:2]] == ["suite", "cell_id"]
+
+
+def test_measurements_and_curves_need_no_join(store: Path) -> None:
+    wanted = {
+        "cell_status", "task", "architecture", "architecture_label", "regularizer",
+        "regularizer_label", "dataset", "dataset_label", "seed",
+    }  # fmt: skip
+    for view in ("measurements", "finite_measurements", "curves"):
+        assert wanted <= {name for name, _ in _types(store)[view]}
+
+
+def test_each_sql_file_is_a_view_and_explains_itself() -> None:
+    files = sorted((resources.sql_folder() / "views").glob("*.sql"))
+    assert [file.stem for file in files] == sorted(VIEWS)
+    for file in files:
+        text = file.read_text()
+        assert text.startswith("--")
+        assert re.findall(r"create view (\w+)", text) == [file.stem]
+
+
+def test_nothing_is_lost_and_nothing_averaged_in(store: Path) -> None:
+    connection = connect(store)
+    rows = connection.execute(
+        "select inputs, value, status, count(*) from measurements group by all order by inputs"
+    ).fetchall()
+    assert str(rows) == str(
+        [
+            ("box_100", math.inf, "inf", 3),
+            ("gaussian", -math.inf, "inf", 3),
+            ("test", 1.0, "finite", 3),
+            ("uniform", math.nan, "nan", 3),
+        ]
+    )
+    finite = "select inputs, avg(value), count(*) from finite_measurements group by all"
+    assert connection.execute(finite).fetchall() == [("test", 1.0, 3)]
+    connection.close()
+
+
+def test_what_did_not_converge_is_not_called_finite(tmp_path: Path) -> None:
+    number = Measurement("p", "m", "test", "float32", 2.0, 1, 0, NumberStatus.NOT_CONVERGED)
+    fill(
+        tmp_path, "demo", [with_measurements(record(), number, measurement("p", "n", "test", 3.0))]
+    )
+    connection = connect(tmp_path)
+    assert connection.execute("select value from finite_measurements").fetchall() == [(3.0,)]
+    assert connection.execute("select count(*) from measurements").fetchall() == [(2,)]
+    connection.close()
+
+
+def test_the_other_views(store: Path) -> None:
+    connection = connect(store)
+    cells = connection.execute("select suite, architecture, status, epoch_ms(finished) from cells")
+    assert sorted(cells.fetchall())[-1] == ("other", "glow", "diverged", 1_700_000_000_000)
+    curve = connection.execute("select step, metric, value from curves where seed = 2").fetchall()
+    assert str(curve) == "[(0, 'loss', 2.5), (10, 'loss', nan)]"
+    tries = connection.execute("select suite, cell_id, attempt, status from attempts").fetchall()
+    assert tries == [("demo", "a-1", 1, "error")]
+    connection.close()
+
+
+def test_cells_committed_later_are_seen(store: Path) -> None:
+    connection = connect(store)
+    commit(store, "third", record(seed=9))
+    assert connection.execute("select count(*) from cells").fetchall() == [(5,)]
+    connection.close()
+
+
+@pytest.mark.parametrize("name", ["a[bc]*?", "it's", "seed=7", "suite=x", "with space"])
+def test_a_path_means_nothing_but_itself(tmp_path: Path, name: str) -> None:
+    store = fill(tmp_path / name, "demo", [record(seed=1)])
+    fill(tmp_path / "ab", "wrong", [record(seed=2)])  # what the pattern would also match
+    connection = connect(store)
+    assert connection.execute("select suite, seed from cells").fetchall() == [("demo", 1)]
+    connection.close()
+
+
+def test_a_folder_that_is_no_store(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"there is no store at .*missing.*innbench run SUITE"):
+        connect(tmp_path / "missing")
+    with pytest.raises(InputError, match=r"folder without results.*innbench run SUITE"):
+        connect(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="it is a file"):
+        connect(tmp_path / "file")
+
+
+def test_nothing_is_fetched_from_the_network(store: Path) -> None:
+    connection = connect(store)
+    with pytest.raises(duckdb.Error, match="httpfs"):
+        connection.execute("from 'https://localhost:9/x.parquet'")
+    connection.close()

@@ -1,0 +1,212 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from harness.registry import Choice, UnresolvedError, get, resolve
+from harness.suite import IDENTITY_VERSION, Cell, Training
+from tests.suite.suite_text import SMALL, loaded
+
+
+def choice(name: str, version: int = 1, **parameters: object) -> Choice:
+    return Choice.model_validate({"name": name, "version": version, "parameters": parameters})
+
+
+EXP = {"name": "exp", "version": 1, "parameters": {}}
+BOUNDED = {"name": "bounded_exp", "version": 1, "parameters": {"limit": 2.0}}
+
+
+def cell(**changed: object) -> Cell:
+    """A cell whose entries are spelled out, so that no entry's change moves its id."""
+    fields: dict[str, object] = {
+        "task": choice("density"),
+        "architecture": choice("affine", couplings=8, scale=EXP),
+        "regularizer": choice("none"),
+        "dataset": choice("checkerboard", size=20_000),
+        "probes": (choice("reconstruction", points=256), choice("sampling", samples=256)),
+        "training": Training(),
+        "seed": 0,
+    }
+    return Cell.model_validate(fields | changed)
+
+
+GOLDEN = {
+    "plain": (cell(), "affine-exp_none_checkerboard_s0-82995cf6060b"),
+    "seed": (cell(seed=7), "affine-exp_none_checkerboard_s7-ec7397b5a741"),
+    "scale": (
+        cell(architecture=choice("affine", couplings=8, scale=BOUNDED)),
+        "affine-bounded_exp_none_checkerboard_s0-32a0b03aa12b",
+    ),
+    "regularizer": (
+        cell(regularizer=choice("finite_difference", weight=1e-4)),
+        "affine-exp_finite_difference_checkerboard_s0-18caa733595c",
+    ),
+    "training": (
+        cell(training=Training(steps=500, gradient_clip=None)),
+        "affine-exp_none_checkerboard_s0-8a1fe817c999",
+    ),
+    "long": (
+        cell(architecture=choice("a" * 40), dataset=choice("b" * 40), seed=12345),
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa_none_bbbbbbb_s12345-e336d5ad9637",
+    ),
+    "strange": (
+        cell(architecture=choice("my/flow: ünïcode")),
+        "my-flow-n-code_none_checkerboard_s0-b55d3e78170b",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_ids_are_pinned(name: str) -> None:
+    """An id that moves makes every stored result of it unreachable: raise IDENTITY_VERSION."""
+    found, expected = GOLDEN[name]
+    assert found.id == expected
+
+
+def test_the_specification_is_pinned() -> None:
+    assert IDENTITY_VERSION == 1
+    assert cell().specification() == (
+        '{"architecture":{"name":"affine","parameters":{"couplings":8,"scale":{"name":"exp",'
+        '"parameters":{},"version":1}},"version":1},"dataset":{"name":"checkerboard",'
+        '"parameters":{"size":20000},"version":1},"identity":1,"probes":[{"name":'
+        '"reconstruction","parameters":{"points":256},"version":1},{"name":"sampling",'
+        '"parameters":{"samples":256},"version":1}],"regularizer":{"name":"none","parameters":'
+        '{},"version":1},"seed":0,"task":{"name":"density","parameters":{},"version":1},'
+        '"training":{"batch_size":128,"gradient_clip":100.0,"learning_rate":0.001,'
+        '"log_every":10,"precision":"float32","schedule":"constant","steps":300,'
+        '"weight_decay":0.0}}'
+    )
+
+
+DECIDING: dict[str, object] = {
+    "task": choice("classification"),
+    "architecture": choice("residual"),
+    "architecture version": choice("affine", 2, couplings=8, scale=EXP),
+    "architecture parameter": choice("affine", couplings=9, scale=EXP),
+    "architecture nested": choice("affine", couplings=8, scale=BOUNDED),
+    "architecture nested version": choice("affine", couplings=8, scale=EXP | {"version": 2}),
+    "regularizer": choice("log_scale"),
+    "dataset": choice("checkerboard", size=20_001),
+    "probes": (choice("reconstruction", points=256),),
+    "probes parameter": (choice("reconstruction", points=1), choice("sampling", samples=256)),
+    "seed": 1,
+    "training steps": Training(steps=301),
+    "training batch_size": Training(batch_size=129),
+    "training learning_rate": Training(learning_rate=2e-3),
+    "training weight_decay": Training(weight_decay=1e-5),
+    "training gradient_clip": Training(gradient_clip=None),
+    "training schedule": Training(schedule="cosine"),
+    "training log_every": Training(log_every=11),
+    "training precision": Training(precision="float64"),
+}
+
+
+def test_every_deciding_field_changes_the_id() -> None:
+    ids = {cell(**{field.split()[0]: value}).id[-12:] for field, value in DECIDING.items()}
+    assert len(ids | {cell().id[-12:]}) == len(DECIDING) + 1
+    # None is forgotten: a field that is added has to be added above.
+    assert {field.split()[0] for field in DECIDING} == set(Cell.model_fields)
+    trained = {field.split()[1] for field in DECIDING if field.startswith("training")}
+    assert trained == set(Training.model_fields)
+
+
+def test_the_order_of_probes_changes_nothing() -> None:
+    probes = (choice("sampling", samples=256), choice("reconstruction", points=256))
+    assert cell(probes=probes) == cell()
+    assert cell(probes=probes).id == cell().id
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"training": Training(learning_rate=1e-3, weight_decay=-0.0, gradient_clip=100)},
+        {"training": Training.model_validate({"weight_decay": 0})},
+        {"architecture": choice("affine", scale=EXP, couplings=8)},
+    ],
+)
+def test_another_spelling_is_the_same_cell(changed: dict[str, object]) -> None:
+    assert cell(**changed).id == cell().id
+
+
+COUPLINGS = get("architecture", "additive").parameters.model_fields["couplings"].default
+SPELLINGS: list[Callable[[str], str]] = [
+    lambda text: text.replace("name: small", "name: another\nabout: another question"),
+    lambda text: f"{text}resources: {{cpus: 2, gpus: 0.5}}",
+    lambda text: f"{text}  regularizers: [{{name: none}}]\n  seeds: [0]",
+    lambda text: text.replace("additive", f"{{name: additive, couplings: {COUPLINGS}}}"),
+    lambda text: f"{text}training: {{steps: 300, gradient_clip: 100, weight_decay: 0}}",
+    lambda text: (
+        f"{text}training: {{steps: [1]}}\n"
+        "overrides: [{match: {seed: 0}, training: {steps: 300}}]"
+    ),
+    lambda text: f"{text}probes: [sampling, log_det, reconstruction, bi_lipschitz]",
+    lambda text: f"{text}task: {{name: density}}",
+]
+
+
+@pytest.mark.parametrize("respell", SPELLINGS)
+def test_how_a_suite_says_it_is_not_part_of_the_identity(
+    tmp_path: Path, respell: Callable[[str], str]
+) -> None:
+    (plain,) = loaded(tmp_path, SMALL).cells
+    text = respell(SMALL)
+    assert text != SMALL
+    (other,) = loaded(tmp_path, text).cells
+    assert other.id == plain.id
+    assert other == plain
+
+
+def test_a_settled_entry_of_another_version_is_not_taken_for_this_one() -> None:
+    settled = resolve("regularizer", "log_scale")
+    assert resolve("regularizer", settled.model_dump()) == settled
+    with pytest.raises(UnresolvedError, match=r"settled as version 7; this one is version 1"):
+        resolve("regularizer", settled.model_dump() | {"version": 7})
+
+
+def test_whole_and_broken_numbers_of_a_float_are_one_cell() -> None:
+    one, other = (resolve("regularizer", {"name": "log_scale", "weight": w}) for w in (1, 1.0))
+    assert cell(regularizer=one).specification() == cell(regularizer=other).specification()
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_a_specification_makes_the_cell_again(name: str) -> None:
+    one, _ = GOLDEN[name]
+    again = Cell.from_specification(one.specification())
+    assert again == one
+    assert again.id == one.id
+    assert hash(again) == hash(one)
+    assert again.specification() == one.specification()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "5", '{"identity": 1}', '{"identity": 2}'])
+def test_what_is_no_specification_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        Cell.from_specification(text)
+
+
+def test_a_specification_of_another_version_is_not_read_as_this_one() -> None:
+    content = json.loads(cell().specification()) | {"identity": 2}
+    with pytest.raises(ValueError, match="identity version 2, not 1"):
+        Cell.from_specification(json.dumps(content))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_there_is_no_identity_with_a_number_that_is_none(value: float) -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        cell(regularizer=choice("log_scale", weight=value)).specification()
+    with pytest.raises(ValidationError):
+        Training(weight_decay=value)
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_ids_are_file_names(name: str) -> None:
+    one, _ = GOLDEN[name]
+    prefix, _, digest = one.id.rpartition("-")
+    assert len(prefix) <= 60
+    assert len(digest) == 12
+    assert int(digest, 16) >= 0
+    assert prefix.endswith(f"_s{one.seed}")
+    assert all(c.isascii() and (c.isalnum() or c in "_-.") for c in one.id)
+    assert one.id[0].isalnum()
