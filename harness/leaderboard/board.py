@@ -189,9 +189,11 @@ def leaderboard(
     )
 
 
-def _place(row: Row) -> tuple[bool, float, float, Entrant]:
-    worst_last = [math.inf if math.isnan(x) else x for x in (row.rank.value, row.off_error.value)]
-    return not row.complete, worst_last[0], worst_last[1], row.entrant
+def _place(row: Row) -> tuple[float, float, Entrant]:
+    """By rank, which has the incomplete behind the complete already; what is not a number last."""
+    keys = (row.rank.value, row.off_error.value)
+    rank, error = (math.inf if math.isnan(key) else key for key in keys)
+    return rank, error, row.entrant
 
 
 class _Numbers:

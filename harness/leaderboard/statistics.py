@@ -67,7 +67,7 @@ def ranks(*keys: Floats) -> Floats:
     worst. Shapes ``(..., n)``, all the same, to ``(..., n)``.
     """
     # Averages of the same numbers in another order differ in the last digits: no difference.
-    clean = [np.round(key, 12) for key in keys]
+    clean = [np.round(np.where(np.isnan(key), np.inf, key), 12) for key in keys]
     shape = (*clean[0].shape, clean[0].shape[-1])
     less = np.zeros(shape, dtype=bool)
     same = np.ones(shape, dtype=bool)

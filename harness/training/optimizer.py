@@ -10,8 +10,11 @@ from harness.suite.model import Training
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], settings: Training) -> torch.optim.Optimizer:
-    """Adam in its fused form: one kernel a step, measured 12 to 31 % faster on a CPU."""
-    return torch.optim.Adam(
+    """Adam with decoupled weight decay (arXiv 1711.05101), fused: one kernel a step.
+
+    Without weight decay this is Adam. The fused form takes 12 to 31 % off a small flow's step.
+    """
+    return torch.optim.AdamW(
         parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
 

@@ -108,6 +108,20 @@ def test_the_interval_of_the_rank_covers_the_seeds(tmp_path: Path) -> None:
     assert (by_name["far"].low, by_name["far"].high) == (3.0, 3.0)
 
 
+def test_the_interval_of_a_rank_is_of_that_rank(tmp_path: Path) -> None:
+    """Resampled ranks weigh what does not come back, and what is not done, as the rank does."""
+    cells = [cell("rough", seed=s, error=1e3) for s in range(3)]
+    cells += [cell("brittle", seed=s, error=1e-7, share=0.5) for s in range(3)]
+    cells += [cell("late", seed=s, error=1e-7) for s in range(2)]
+    found = board(tmp_path, cells)
+    assert names(found) == ["rough", "brittle", "late"]
+    assert [(r.rank.low, r.rank.value, r.rank.high) for r in found.rows] == [
+        (1.0, 1.0, 1.0),
+        (2.0, 2.0, 2.0),
+        (3.0, 3.0, 3.0),
+    ]
+
+
 def test_a_board_is_the_same_each_time(tmp_path: Path) -> None:
     cells = [cell("a", seed=s, error=10.0**-s) for s in range(5)] + [cell("b", seed=0)]
     first = board(tmp_path / "1", cells)

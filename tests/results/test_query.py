@@ -141,6 +141,9 @@ def test_a_folder_that_is_no_store(tmp_path: Path) -> None:
 
 def test_nothing_is_fetched_from_the_network(store: Path) -> None:
     connection = connect(store)
+    for setting in ("autoinstall_known_extensions", "autoload_known_extensions"):
+        found = connection.execute("select current_setting($name)", {"name": setting}).fetchall()
+        assert found == [(False,)]
     with pytest.raises(duckdb.Error, match="httpfs"):
         connection.execute("from 'https://localhost:9/x.parquet'")
     connection.close()

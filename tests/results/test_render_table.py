@@ -77,9 +77,7 @@ def test_no_rows_is_still_a_table() -> None:
 
 
 def test_no_column_is_dropped_for_want_of_width() -> None:
-    names = tuple(f"column_{i}" for i in range(30))
-    table = Table(names, ("VARCHAR",) * 30, (tuple(f"value_{i}" for i in range(30)),))
-    shown = "".join(render(table, "table", width=40).split())
-    for i in range(30):
-        assert f"value_{i}"[:6] in shown
-    assert "…" not in shown
+    values = tuple(f"val{i:03d}" for i in range(30))
+    table = Table(tuple(f"column_{i}" for i in range(30)), ("VARCHAR",) * 30, (values,))
+    shown = render(table, "table", width=40)
+    assert [value for value in values if value not in shown] == []

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pytest
 
 from harness.errors import InputError
@@ -179,6 +180,7 @@ ATTACKS = [
     "select system.main.current_setting('secret_directory')",
     "select 'secret_directory'.current_setting()",
     "select list_transform(['home_directory'], lambda x: current_setting(x))",
+    "select \"CURRENT_SETTING\"('secret_directory')",
     "select getvariable('x')",
     "select write_log('x')",
     "select nextval('x')",
@@ -237,6 +239,7 @@ def test_the_second_wall_stands_alone(store: Path) -> None:
     from harness.results import sandbox  # noqa: PLC0415 - the wall itself
     from harness.results.query import connect  # noqa: PLC0415
 
+    visible = pa.table({"a": [1]})  # what a scan of Python variables would find
     before = _everything(store.parent)
     for attack in (
         "copy cells to '{out}/x.csv'",
@@ -254,7 +257,7 @@ def test_the_second_wall_stands_alone(store: Path) -> None:
         "reset allowed_directories",
         "set allowed_directories = ['/']",
         "from 'https://localhost:9/x.parquet'",
-        "from SECRET",
+        "from visible",
         "from enable_logging(storage = 'file', storage_path = '{out}/log')",
     ):
         connection = connect(store)
@@ -263,6 +266,7 @@ def test_the_second_wall_stands_alone(store: Path) -> None:
             connection.execute(attack.format(store=store, out=store.parent))
         connection.close()
     assert _everything(store.parent) == before
+    assert visible.num_rows == 1
 
 
 def test_the_lists_are_about_duckdb_as_it_is() -> None:

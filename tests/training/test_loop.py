@@ -143,7 +143,9 @@ def test_float64_trains_in_float64() -> None:
 
 
 def test_the_step_is_that_of_adam_written_by_hand() -> None:
-    settings = Training(steps=3, batch_size=32, gradient_clip=None, precision="float64")
+    settings = Training(
+        steps=3, batch_size=32, gradient_clip=None, precision="float64", weight_decay=0.1
+    )
     flow, _ = run(settings)
     by_hand, _ = run(Training(steps=0, batch_size=32, precision="float64"))
     batches = Batches(DATASET, DATASET.read().train, 32, 0)
@@ -154,6 +156,9 @@ def test_the_step_is_that_of_adam_written_by_hand() -> None:
         loss = -(normal_log_prob(z).sum(1) + log_det).mean()
         optimizer.zero_grad()
         loss.backward()
+        with torch.no_grad():
+            for parameter in by_hand.parameters():
+                parameter.mul_(1 - 1e-3 * 0.1)
         optimizer.step()
     for mine, theirs in zip(flow.parameters(), by_hand.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-12)

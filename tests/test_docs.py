@@ -1,0 +1,72 @@
+"""What the documents say is true: links lead somewhere, examples run."""
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from harness.registry import entry
+from harness.seeding import generator
+from harness.suite.load import load
+from tests import conformance
+from tests.command import Command
+from tests.networks import gaussian, perturb
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+
+def blocks(document: str, language: str) -> list[str]:
+    """The fenced blocks of a language."""
+    text = (ROOT / document).read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_relative_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text()):
+        if "://" not in target:
+            assert (document.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/suites.md"])
+def test_example_suites_load(document: str, tmp_path: Path) -> None:
+    found = [text for text in blocks(document, "yaml") if text.startswith("name:")]
+    assert found
+    for text in found:
+        path = tmp_path / "suite.yaml"
+        path.write_text(text)
+        assert load(path).cells
+
+
+def test_the_readmes_sql_runs(innbench: Command, tiny: Path) -> None:
+    innbench("run", str(tiny), "--inline")
+    (query,) = re.findall(
+        r'innbench sql "\n(.*?)"\n```', (ROOT / "README.md").read_text(), re.DOTALL
+    )
+    said = innbench("sql", query, "--csv")
+    assert said.code == 0, said.err
+    assert len(said.out.splitlines()) > 1 + 3
+
+
+def test_the_example_entry_meets_the_contract() -> None:
+    code = next(text for text in blocks("docs/entries.md", "python") if "def linear" in text)
+    names: dict[str, object] = {}
+    exec(compile(code, "docs/entries.md", "exec"), names)  # our own document
+    linear = names["linear"]
+    assert callable(linear)
+    assert entry(version=1)(linear) is linear
+    flow = linear((1, 4, 4), generator(0, "docs")).double()
+    perturb(flow, 0)
+    x = gaussian(3, (1, 4, 4))
+    conformance.check_round_trip(flow, x, tolerance=1e-9)
+    conformance.check_bounds(flow, x, tight=True)
+    assert flow(x)[0].shape == (3, math.prod((1, 4, 4)))
+
+
+def test_every_verb_of_the_readme_exists(innbench: Command) -> None:
+    helped = innbench("--help").out
+    verbs = set(re.findall(r"^innbench (\w+) ", (ROOT / "README.md").read_text(), re.MULTILINE))
+    assert {"run", "sql", "plan", "list", "leaderboard"} <= verbs
+    assert all(verb in helped for verb in verbs)
