@@ -192,9 +192,12 @@ def _run(suite: str, store: Path, address: str | None, workers: int | None, *, i
     return tally.failed
 
 
-@app.command()
+# SQL may begin with a comment, `-- …`, which is no option.
+@app.command(context_settings={"ignore_unknown_options": True})
 def sql(
-    query: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT over the views.")],
+    query: Annotated[
+        str, typer.Argument(metavar="SQL", help="One SELECT over the views; - reads it from stdin.")
+    ],
     store: StoreOption = STORE,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="As CSV.")] = False,
@@ -205,7 +208,7 @@ def sql(
 
     if as_json and as_csv:
         raise InputError("--json and --csv exclude each other")
-    table = run_sql(store, query)
+    table = run_sql(store, sys.stdin.read() if query == "-" else query)
     _say(render(table, "json" if as_json else "csv" if as_csv else "table", _width()))
 
 
@@ -239,6 +242,8 @@ def _leaderboard(suite: str, store: Path, form: BoardFormat) -> None:
     )
     ids = {cell.id for cell in loaded.cells}
     board = rank(store, loaded.suite.name, planned, only=ids)
+    if form is BoardFormat.TABLE:  # md and json hold the SQL themselves
+        _say(f"{board.sql.strip()}\n\n")
     _say(render(board, form.value, _width()))
     if form is BoardFormat.TABLE:
         _next(

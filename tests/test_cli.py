@@ -38,6 +38,20 @@ def test_a_sweep_runs_to_its_leaderboard(innbench: Command, tiny: Path) -> None:
     assert json.loads(counted.out) == [{"n": 6, "m": 6}]
 
 
+def test_the_board_prints_the_sql_it_came_from_and_that_sql_runs(
+    innbench: Command, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    innbench("run", str(tiny), "--inline")
+    board = innbench("leaderboard", str(tiny)).out
+    query = board.split("tiny: stability")[0]
+    assert "from measurements" in query
+    said = innbench("sql", query, "--json")
+    assert said.code == 0, said.err
+    assert len(json.loads(said.out)) == 6
+    monkeypatch.setattr("sys.stdin", io.StringIO(query))
+    assert innbench("sql", "-", "--json").out == said.out
+
+
 def test_the_same_command_resumes_and_plan_says_why(innbench: Command, tiny: Path) -> None:
     innbench("run", str(tiny), "--inline")
     again = innbench("run", str(tiny), "--inline")

@@ -11,8 +11,8 @@ from rich import box
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from harness.leaderboard.board import Board, Detail, Estimate, Row
 from harness.leaderboard.footnotes import INCOMPLETE, LEFT_OUT
+from harness.leaderboard.rows import Board, Detail, Estimate, Row
 from harness.results.render import (
     as_csv,
     drawing,

@@ -2,7 +2,16 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from harness.errors import Key
 
@@ -55,6 +64,13 @@ class Resources(_Strict):
         cpus: Processor cores.
         gpus: Graphics cards; a fraction shares one.
     """
+
+    @field_validator("cpus", "gpus")
+    @classmethod
+    def _whole_above_one(cls, value: float) -> float:
+        if value > 1 and value % 1:
+            raise PydanticCustomError("fraction", "Input should be a whole number where above 1")
+        return value
 
     cpus: float = Field(1.0, gt=0, description="Processor cores of one cell.")
     gpus: float = Field(0.0, ge=0, description="Graphics cards of one cell; a fraction shares one.")

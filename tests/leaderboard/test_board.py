@@ -9,7 +9,8 @@ import pytest
 import scipy.stats
 
 from harness.errors import InputError
-from harness.leaderboard.board import Board, Row, leaderboard
+from harness.leaderboard.board import leaderboard
+from harness.leaderboard.rows import Board, Row
 from harness.results.record import CellRecord, Status
 from tests.results.records import fill, record
 

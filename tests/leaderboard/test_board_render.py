@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.leaderboard.board import Board, leaderboard
+from harness.leaderboard.board import leaderboard
 from harness.leaderboard.render import render
+from harness.leaderboard.rows import Board
 from tests.leaderboard.test_board import cell
 from tests.results.records import fill
 
