@@ -144,6 +144,24 @@ def test_additive_bound_is_tight_for_a_linear_conditioner() -> None:
     assert coupling.bounds().forward == pytest.approx((3 + math.sqrt(13)) / 2)
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_residual_bounds_are_reached(sign: float) -> None:
+    """g(x) = ±√c φ(√c x + b) where φ is steepest: the slope is c·0.99985, so J is 1 ± that."""
+    network = LipschitzNetwork(1, 1, 1, 0.8, G).double()
+    first, second = network.layers
+    with torch.no_grad():
+        first.weight.fill_(1.0)  # type: ignore[operator]
+        first.bias.fill_(2.3993572805)  # type: ignore[operator]
+        second.weight.fill_(sign)  # type: ignore[operator]
+    block = Residual(network)
+    slope = float(conformance.autograd_jacobians(block, torch.zeros(1, 1).double()))
+    bounds = block.bounds()
+    if sign > 0:
+        assert slope == pytest.approx(bounds.forward, rel=1e-3)
+    else:
+        assert 1 / slope == pytest.approx(bounds.inverse, rel=1e-2)
+
+
 def test_affine_coupling_has_no_global_bound() -> None:
     coupling, _ = _block("coupling, affine bounded_exp, swap=False")
     assert coupling.bounds() == (math.inf, math.inf)

@@ -7,12 +7,12 @@ from harness.cluster.schedule import ATTEMPTS, schedule
 
 
 class Losing(InlineExecutor):
-    """Loses each piece as often as told before it runs it; counts what flies at once."""
+    """Loses each piece as often as told, at first without blame; counts what flies at once."""
 
     slots = 2
     window = 4
 
-    def __init__(self, losses: dict[int, int], *, blameless: bool) -> None:
+    def __init__(self, losses: dict[int, int], *, blameless: int) -> None:
         super().__init__(lambda number, attempt: (number, attempt))
         self.losses, self.blameless = losses, blameless
         self.flying = self.most = 0
@@ -27,12 +27,12 @@ class Losing(InlineExecutor):
         ended = super().wait()
         number, attempt = ended.result
         if attempt <= self.losses.get(number, 0):
-            return Ended(ended.ticket, lost="it died", blameless=self.blameless)
+            return Ended(ended.ticket, lost="it died", blameless=attempt <= self.blameless)
         return ended
 
 
 def test_every_piece_ends_once_and_flights_are_bounded() -> None:
-    executor = Losing({}, blameless=False)
+    executor = Losing({}, blameless=0)
     ended = list(schedule([(n,) for n in range(20)], executor))
     assert sorted(one.number for one in ended) == list(range(20))
     assert all(one.result == (one.number, 1) for one in ended)
@@ -41,7 +41,7 @@ def test_every_piece_ends_once_and_flights_are_bounded() -> None:
 
 
 def test_a_lost_piece_is_tried_again_and_then_given_up() -> None:
-    ended = list(schedule([(0,), (1,), (2,)], Losing({0: 1, 2: 99}, blameless=False)))
+    ended = list(schedule([(0,), (1,), (2,)], Losing({0: 1, 2: 99}, blameless=0)))
     by_number = {one.number: one for one in ended}
     assert len(ended) == 3
     assert by_number[0].result == (0, 2)
@@ -52,8 +52,11 @@ def test_a_lost_piece_is_tried_again_and_then_given_up() -> None:
 
 
 def test_a_lost_node_does_not_count() -> None:
-    (ended,) = schedule([(0,)], Losing({0: 7}, blameless=True))
+    (ended,) = schedule([(0,)], Losing({0: 7}, blameless=7))
     assert ended.result == (0, 8)
+    # Nor does it use up a try of a piece that then takes its process down.
+    (ended,) = schedule([(0,)], Losing({0: 5 + ATTEMPTS - 1}, blameless=5))
+    assert ended.result == (0, 5 + ATTEMPTS)
 
 
 def test_inline_lets_an_exception_through() -> None:

@@ -7,7 +7,7 @@ from torch import Tensor
 from harness import registry
 from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection, BiLipschitz
-from harness.datasets.base import Dataset
+from harness.datasets.base import Dataset, Splits
 from harness.results.record import NumberStatus
 from harness.seeding import generator
 from harness.tasks.base import Task
@@ -49,6 +49,20 @@ def test_a_uniform_model_of_17_levels_has_log2_17_bits() -> None:
     assert scores["negative_log_likelihood"].value == pytest.approx(0, abs=1e-6)
     assert scores["bits_per_dim"].count == 50
     assert scores["bits_per_dim"].step == 3
+
+
+def test_bits_do_not_depend_on_the_range_that_levels_are_scaled_to() -> None:
+    class Wide(UniformModel):
+        def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+            z, log_det = super().forward(x / 2)
+            return z, log_det - x[0].numel() * math.log(2)
+
+    levels = torch.arange(4, dtype=torch.uint8).reshape(1, 1, 2, 2)
+    splits = Splits(levels, levels)
+    wide = Dataset("wide", (1, 2, 2), -1.0, 1.0, "", "", lambda: splits, levels=4)
+    x = wide.prepare(levels, generator(0, "x"))
+    scores = {m.metric: m.value for m in DENSITY.evaluate(Wide(), x, wide, 0)}
+    assert scores["bits_per_dim"] == pytest.approx(2.0)
 
 
 def test_vectors_have_no_bits_per_dim() -> None:

@@ -1,0 +1,48 @@
+"""One cell on its own: what its record holds and what decides it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.execution import run_cell
+from harness.results.record import CellRecord
+from harness.suite.cell import Cell
+from harness.suite.load import load
+
+SUITE = """
+name: one
+grid:
+  architectures: [{name: residual, actnorm: false, blocks: 1}]
+  datasets: [{name: checkerboard, size: 100}]
+  seeds: 2
+training: {steps: 0}
+probes: [{name: bi_lipschitz, points: 4}]
+"""
+
+
+@pytest.fixture
+def cells(tmp_path: Path) -> tuple[Cell, ...]:
+    path = tmp_path / "one.yaml"
+    path.write_text(SUITE)
+    return load(path).cells
+
+
+def values(record: CellRecord) -> dict[tuple[str, str], float]:
+    return {(m.metric, m.inputs): m.value for m in record.measurements}
+
+
+def test_the_seed_decides_the_initial_weights(cells: tuple[Cell, ...]) -> None:
+    """Nothing is trained and nothing is initialised from data: only the weights can differ."""
+    first, second = (values(run_cell(cell, torch.device("cpu"))) for cell in cells)
+    assert first["bound_forward", "none"] != second["bound_forward", "none"]
+
+
+def test_a_cell_is_the_same_again_and_from_its_specification(cells: tuple[Cell, ...]) -> None:
+    cell = cells[0]
+    first = run_cell(cell, torch.device("cpu"))
+    again = run_cell(Cell.from_specification(first.specification), torch.device("cpu"))
+    assert first.measurements == again.measurements
+    assert (first.cell_id, first.architecture_label) == (again.cell_id, again.architecture_label)
+    assert first.architecture_label == "residual(blocks=1, actnorm=False)"
+    assert first.dataset_label == "checkerboard(size=100)"
