@@ -30,14 +30,27 @@ def _git() -> dict[str, str | bool | None]:
     return {"git_commit": answers[0], "git_dirty": bool(answers[1])}
 
 
+@functools.cache
+def _driver() -> str | None:
+    """Version of the NVIDIA driver, or null where its tool is not at hand."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return None
+    query = [program, "--query-gpu=driver_version", "--format=csv,noheader"]
+    done = subprocess.run(query, capture_output=True, text=True, check=False)  # noqa: S603
+    return done.stdout.split("\n")[0].strip() or None
+
+
 def _device(device: torch.device) -> dict[str, str | None]:
     if device.type != "cuda":
-        return {"device": platform.processor() or platform.machine(), "cuda": None}
-    return {"device": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
+        name = platform.processor() or platform.machine()
+        return {"device": name, "cuda": None, "driver": None}
+    name = torch.cuda.get_device_name(device)
+    return {"device": name, "cuda": torch.version.cuda, "driver": _driver()}
 
 
 def provenance(device: torch.device, data_digest: str) -> str:
-    """JSON of versions, device, precision flags, host, git commit and the data's SHA-256."""
+    """JSON of versions, device, driver, precision flags, host, git commit and data digest."""
     return json.dumps(
         {
             "innbench": __version__,

@@ -12,11 +12,14 @@ from harness.cluster.executor import InlineExecutor
 from harness.cluster.ray_executor import RayExecutor
 from harness.cluster.schedule import Finished, schedule
 from harness.progress import SweepProgress, duration
-from harness.results.ledger import last_attempts, specifications
+from harness.results.ledger import last_attempts, specifications, sweep_leftovers
 from harness.results.record import Status
 from harness.suite.load import LoadedSuite
 from harness.suite.plan import Done, Plan, packs, plan
 from harness.worker import Outcome, failed, run_pack
+
+LEFTOVER_SECONDS = 3600.0
+"""No writer takes an hour over one file: what is older was left by one that died."""
 
 MakeExecutor = Callable[[LoadedSuite], InlineExecutor | RayExecutor]
 
@@ -81,6 +84,7 @@ def run_suite(
     """
     begun = time.monotonic()
     name, store = loaded.suite.name, store.absolute()
+    sweep_leftovers(store, name, older_than_seconds=LEFTOVER_SECONDS)
     missing = plan_suite(loaded, store).to_run
     cached = len(loaded.cells) - len(missing)
     console.print(

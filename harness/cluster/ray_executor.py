@@ -8,6 +8,7 @@ import shutil
 import socket
 import sys
 import tempfile
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,6 +17,9 @@ from harness.errors import InputError
 
 LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Set to 0, Ray gives its node the address 127.0.0.1 and binds every port there."""
+
+
+FOLDER = "innbench-ray-"
 
 
 def _import_ray() -> Any:
@@ -95,8 +99,9 @@ class RayExecutor:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         ray = _import_ray()
+        _remove_orphans()
         # Short: Ray puts sockets inside, whose paths may have 107 bytes.
-        self._folder = tempfile.mkdtemp(prefix="innbench-")
+        self._folder = tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-")
         ray.init(
             num_cpus=math.ceil(self._workers * self._cpus) if self._workers else None,
             include_dashboard=False,
@@ -153,6 +158,14 @@ def _knock(address: str) -> None:
     host, separator, port = address.removeprefix("ray://").rpartition(":")
     if separator and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+
+
+def _remove_orphans() -> None:
+    """Remove folders of local Rays whose driver was killed before it could."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}*-*"):
+        pid = folder.name.removeprefix(FOLDER).split("-")[0]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _sentence(error: Exception) -> str:

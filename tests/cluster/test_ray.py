@@ -6,13 +6,14 @@ import signal
 import socket
 import struct
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.cluster.ray_executor import RayExecutor
+from harness.cluster.ray_executor import FOLDER, RayExecutor
 from harness.cluster.schedule import schedule
 from harness.errors import InputError
 from harness.results import ledger
@@ -129,6 +130,8 @@ def test_kill_9_of_the_driver_then_the_same_command(tmp_path: Path) -> None:
     driver.send_signal(signal.SIGKILL)
     driver.communicate()
     before = {cell: _modified(store, cell) for cell in ledger.committed(store, "killed")}
+    orphans = list(Path(tempfile.gettempdir()).glob(f"{FOLDER}{driver.pid}-*"))
+    assert len(orphans) == 1
     assert 4 <= len(before) < 24
 
     again = start(*command, cwd=tmp_path)
@@ -140,6 +143,7 @@ def test_kill_9_of_the_driver_then_the_same_command(tmp_path: Path) -> None:
     out, err = counted.communicate(timeout=60)
     assert json.loads(out) == [{"n": 24, "m": 24}], err
     assert all(_modified(store, cell) == when for cell, when in before.items())
+    assert not orphans[0].exists()
 
 
 def _modified(store: Path, cell: str) -> int:
