@@ -167,7 +167,7 @@ def run(
     raise typer.Exit(1 if failed else 0)
 
 
-ATTEMPTS_SQL = "select cell_id, status, message from attempts order by finished_at desc"
+ATTEMPTS_SQL = "select cell_id, status, message from attempts order by finished desc"
 
 
 def _run(suite: str, store: Path, address: str | None, workers: int | None, *, inline: bool) -> int:

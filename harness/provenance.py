@@ -61,6 +61,7 @@ def provenance(device: torch.device, data_digest: str) -> str:
             **_device(device),
             "threads": torch.get_num_threads(),
             "float32_matmul_precision": torch.get_float32_matmul_precision(),
+            "cudnn_allow_tf32": torch.backends.cudnn.allow_tf32,
             "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
             "platform": platform.platform(),
             "host": platform.node(),

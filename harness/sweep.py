@@ -8,11 +8,17 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from harness.cluster.executor import InlineExecutor
+from harness.cluster.executor import Executor, InlineExecutor
 from harness.cluster.ray_executor import RayExecutor
 from harness.cluster.schedule import Finished, schedule
+from harness.interrupt import remembered_interrupt
 from harness.progress import SweepProgress, duration
-from harness.results.ledger import last_attempts, specifications, sweep_leftovers
+from harness.results.ledger import (
+    is_committed,
+    last_attempts,
+    specifications,
+    sweep_leftovers,
+)
 from harness.results.record import Status
 from harness.suite.load import LoadedSuite
 from harness.suite.plan import Done, Plan, packs, plan
@@ -21,7 +27,7 @@ from harness.worker import Outcome, failed, run_pack
 LEFTOVER_SECONDS = 3600.0
 """No writer takes an hour over one file: what is older was left by one that died."""
 
-MakeExecutor = Callable[[LoadedSuite], InlineExecutor | RayExecutor]
+MakeExecutor = Callable[[LoadedSuite], Executor]
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,8 @@ class Tally:
 
 def inline(loaded: LoadedSuite) -> InlineExecutor:
     """The executor within this process."""
-    return InlineExecutor(run_pack)
+    wanted = loaded.resources.gpus and torch.cuda.is_available()
+    return InlineExecutor(run_pack, "cuda" if wanted else "cpu")
 
 
 def on_ray(address: str | None, workers: int | None) -> MakeExecutor:
@@ -94,18 +101,17 @@ def run_suite(
     if not missing:
         return Tally(0, cached, 0, 0, time.monotonic() - begun)
     threads = max(1, int(loaded.resources.cpus))
-    with make_executor(loaded) as executor:
-        device = executor.device if isinstance(executor, RayExecutor) else _device(loaded)
-        where = f"{executor.slots} at a time on {device}, {threads} thread(s) each"
+    with remembered_interrupt() as interrupt, make_executor(loaded) as executor:
+        interrupt.check()
+        where = f"{executor.slots} at a time on {executor.device}, {threads} thread(s) each"
         console.print(f"started in {duration(time.monotonic() - begun)}: {where}", highlight=False)
-        work = [
-            ([cell.specification() for cell in pack], name, str(store), device, threads)
-            for pack in packs(missing)
-        ]
-        ids = [[cell.id for cell in pack] for pack in packs(missing)]
+        named = [[(cell.id, cell.specification()) for cell in pack] for pack in packs(missing)]
+        work = [(pack, name, str(store), executor.device, threads) for pack in named]
+        ids = [[cell_id for cell_id, _ in pack] for pack in named]
         ran = diverged = lost = 0
         with SweepProgress(console, len(missing)) as progress:
             for finished in schedule(work, executor):
+                interrupt.check()
                 for outcome in _outcomes(finished, ids[finished.number], store, name):
                     ok = outcome.status in (Status.OK, Status.DIVERGED)
                     ran, lost = ran + ok, lost + (not ok)
@@ -116,21 +122,30 @@ def run_suite(
     return Tally(ran, cached, diverged, lost, time.monotonic() - begun)
 
 
-def _device(loaded: LoadedSuite) -> str:
-    return "cuda" if loaded.resources.gpus and torch.cuda.is_available() else "cpu"
-
-
 def _last(outcome: Outcome) -> str:
     text = f"{outcome.cell_id} {outcome.status} in {outcome.seconds:.1f} s"
     return f"{text}: {outcome.message}" if outcome.message else text
 
 
 def _outcomes(finished: Finished, ids: list[str], store: Path, suite: str) -> list[Outcome]:
-    """What the worker said; where it died every time, that is recorded in its stead."""
+    """What the worker said, held against the store; where it died every time, in its stead."""
     if not finished.lost:
-        result: list[Outcome] = finished.result
-        return result
+        return [_seen(outcome, store, suite) for outcome in finished.result]
     message = f"the worker died {finished.attempt} times: {finished.lost}"
+    outcomes = []
     for cell_id in ids:
+        if is_committed(store, suite, cell_id):
+            outcomes.append(Outcome(cell_id, Status.OK, 0.0))
+            continue
         failed(store, suite, cell_id, finished.attempt, Status.ERROR, message, "")
-    return [Outcome(cell_id, Status.ERROR, 0.0, message) for cell_id in ids]
+        outcomes.append(Outcome(cell_id, Status.ERROR, 0.0, message))
+    return outcomes
+
+
+def _seen(outcome: Outcome, store: Path, suite: str) -> Outcome:
+    """A result that this machine's store does not have is none."""
+    done = outcome.status in (Status.OK, Status.DIVERGED)
+    if not done or is_committed(store, suite, outcome.cell_id):
+        return outcome
+    message = f"the worker wrote its result, but {store} here does not have it: is it shared?"
+    return Outcome(outcome.cell_id, Status.ERROR, outcome.seconds, message)

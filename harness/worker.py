@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from harness.execution import run_cell
-from harness.results.record import Attempt, CellRecord, Status
+from harness.results.ledger import is_committed
+from harness.results.record import Attempt, Status
 from harness.results.writer import commit, record_attempt
 from harness.suite.cell import Cell
 
@@ -35,12 +36,19 @@ class Outcome:
 
 
 def run_pack(
-    specifications: Sequence[str], suite: str, store: str, device: str, threads: int, attempt: int
+    cells: Sequence[tuple[str, str]],
+    suite: str,
+    store: str,
+    device: str,
+    threads: int,
+    attempt: int,
 ) -> list[Outcome]:
     """Run the cells of a pack, commit each, and record what failed.
 
+    A cell that is in the store already, from a try that died after its commit, is not run again.
+
     Args:
-        specifications: Canonical JSON of each cell.
+        cells: Id and specification (canonical JSON) of each cell.
         suite: Name of the suite, the store's folder.
         store: Path of the store.
         device: ``cpu`` or ``cuda``.
@@ -48,25 +56,34 @@ def run_pack(
         attempt: Which try this is, counted from 1.
     """
     torch.set_num_threads(threads)
-    return [
-        _run(Cell.from_specification(text), suite, Path(store), torch.device(device), attempt)
-        for text in specifications
-    ]
+    # float32 means float32: TF32 keeps 10 of 23 bits, and convolutions use it by default.
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    folder = Path(store)
+    return [_run(cell, suite, folder, torch.device(device), attempt) for cell in cells]
 
 
-def _run(cell: Cell, suite: str, store: Path, device: torch.device, attempt: int) -> Outcome:
+def _run(
+    named: tuple[str, str], suite: str, store: Path, device: torch.device, attempt: int
+) -> Outcome:
     begun = time.perf_counter()
+    cell_id, specification = named
+    if is_committed(store, suite, cell_id):
+        return Outcome(cell_id, Status.OK, 0.0)
     try:
-        record: CellRecord = run_cell(cell, device)
+        record = run_cell(Cell.from_specification(specification), device)
         commit(store, suite, record)
     except Exception as error:
         memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
         status = Status.OUT_OF_MEMORY if memory else Status.ERROR
         message = f"{type(error).__name__}: {error}".split("\n")[0]
         trace = traceback.format_exc()
-        failed(store, suite, cell.id, attempt, status, message, trace)
-        return Outcome(cell.id, status, time.perf_counter() - begun, message, trace)
-    return Outcome(cell.id, record.status, time.perf_counter() - begun)
+        failed(store, suite, cell_id, attempt, status, message, trace)
+        return Outcome(cell_id, status, time.perf_counter() - begun, message, trace)
+    finally:
+        if device.type == "cuda":  # the process lives on, and so would its cache
+            torch.cuda.empty_cache()
+    return Outcome(cell_id, record.status, time.perf_counter() - begun)
 
 
 def failed(

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from operator import itemgetter
 from pathlib import Path
 
@@ -189,6 +190,9 @@ def test_a_cell_that_raises_is_an_attempt_and_the_others_go_on(
     assert "6 failed" in said.err
     assert said.err.count("Traceback") == 1
     assert "RuntimeError: the probe broke" in said.err
+    (command,) = re.findall(r"next: innbench sql '(.*)'", said.err)
+    listed = json.loads(innbench("sql", command, "--json").out)
+    assert [row["status"] for row in listed] == ["error"] * 6
 
 
 def _raise() -> None:

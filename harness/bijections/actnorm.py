@@ -48,5 +48,5 @@ class ActNorm(Bijection):
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         channels = x.transpose(0, 1).flatten(1)
         self.bias.copy_(-channels.mean(1))
-        self.log_scale.copy_(-channels.std(1).clamp_min(self.smallest).log())
+        self.log_scale.copy_(-channels.std(1, correction=0).clamp_min(self.smallest).log())
         return self(x, context)[0]  # type: ignore[no-any-return]

@@ -24,7 +24,8 @@ class Convergence(NamedTuple):
 
     Attributes:
         iterations: Iterations taken, shape ``(B,)``, int64; 0 for a closed form.
-        residual: Size of the last step relative to the iterate, shape ``(B,)``.
+        residual: ``‖x_new - x‖ / (‖x_new‖ + ‖y‖)`` of the last step, shape ``(B,)``; with a
+            contraction c the error is at most c / (1 - c) times that.
         converged: Whether the tolerance was reached, shape ``(B,)``, bool.
     """
 

@@ -61,11 +61,12 @@ class Residual(Bijection):
         x, report = self._solve(y)
         if torch.is_grad_enabled():
             # Implicit function theorem: x moves by (I + J)⁻¹ (dy - dg). The residual y - x - g(x)
-            # is rounding in value and carries that derivative, at the memory of one evaluation.
+            # carries that derivative, at the memory of one evaluation; its value is taken out.
+            # First derivatives only: the Jacobian in the solve is a constant.
             value, jacobian = self.network.value_and_jacobian(x)
             residual = (y - x - value).unsqueeze(-1)
-            solved = torch.linalg.solve(_plus_identity(jacobian).detach(), residual)
-            x = x + solved.squeeze(-1)
+            solved = torch.linalg.solve(_plus_identity(jacobian).detach(), residual).squeeze(-1)
+            x = x + (solved - solved.detach())
         _, log_det = self(x)
         return x, -log_det, report
 

@@ -23,8 +23,10 @@ def gram_upper_bound(weight: Tensor, iterations: int = 6) -> Tensor:
         The bound, a scalar of the weight's dtype.
     """
     tiny, eps = torch.finfo(weight.dtype).tiny, torch.finfo(weight.dtype).eps
-    frobenius = torch.linalg.matrix_norm(weight).clamp_min(tiny)
-    unit = weight / frobenius
+    # By the largest entry first: its square may overflow or vanish where the norm does not.
+    largest = weight.detach().abs().amax().clamp_min(tiny)
+    frobenius = torch.linalg.matrix_norm(weight / largest).clamp_min(tiny)
+    unit = weight / largest / frobenius
     gram = unit.T @ unit if weight.shape[0] >= weight.shape[1] else unit @ unit.T
     # With G_i = (G_{i-1} / n_i)² and n_i = ‖G_{i-1}‖_F: ‖G_0‖₂ = n_1 √n_2 ⁴√n_3 … ‖G_k‖₂^(1/2^k).
     log_norm = weight.new_zeros(())
@@ -34,9 +36,9 @@ def gram_upper_bound(weight: Tensor, iterations: int = 6) -> Tensor:
         if iteration < iterations:
             gram = gram / size
             gram = gram @ gram
-    # The rounding of a product of n×n matrices, so that the bound holds in this precision too.
-    rounding = 1 + 2 * len(gram) * eps
-    bound: Tensor = frobenius * (log_norm / 2).exp() * rounding
+    # The rounding of the products, so that the bound holds in this precision too.
+    rounding = 1 + 2 * sum(weight.shape) * eps
+    bound: Tensor = largest * frobenius * (log_norm / 2).exp() * rounding
     return bound
 
 

@@ -32,10 +32,12 @@ class Executor(Protocol):
     Attributes:
         slots: How many pieces can run at a time.
         window: How many should be submitted at a time, so that no slot waits.
+        device: What the work may use there: ``cpu`` or ``cuda``.
     """
 
     slots: int
     window: int
+    device: str
 
     def submit(self, ticket: int, arguments: tuple[Any, ...]) -> None:
         """Hand over one piece of work."""
@@ -60,8 +62,8 @@ class InlineExecutor:
 
     slots = window = 1
 
-    def __init__(self, work: Work) -> None:
-        self._work = work
+    def __init__(self, work: Work, device: str = "cpu") -> None:
+        self._work, self.device = work, device
         self._queue: deque[tuple[int, tuple[Any, ...]]] = deque()
 
     def submit(self, ticket: int, arguments: tuple[Any, ...]) -> None:
@@ -69,7 +71,7 @@ class InlineExecutor:
         self._queue.append((ticket, arguments))
 
     def wait(self) -> Ended:
-        """Run the oldest; what it raises passes through, so that a debugger sees it."""
+        """Run the oldest; what it raises passes through."""
         ticket, arguments = self._queue.popleft()
         return Ended(ticket, self._work(*arguments))
 

@@ -1,5 +1,6 @@
 """Ray as the executor: plain tasks, bounded in flight."""
 
+import fcntl
 import logging
 import math
 import os
@@ -10,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from harness.cluster.executor import Ended, Work
 from harness.errors import InputError
@@ -19,7 +20,7 @@ LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Set to 0, Ray gives its node the address 127.0.0.1 and binds every port there."""
 
 
-FOLDER = "innbench-ray-"
+FOLDER, LOCK = "innbench-", "driver.lock"
 
 
 def _import_ray() -> Any:
@@ -51,7 +52,8 @@ class RayExecutor:
         self._work, self._address, self._workers = work, address, workers
         self._cpus, self._gpus = cpus, gpus
         self._flying: dict[Any, int] = {}
-        self._folder: str | None = None
+        self._folder: Path | None = None
+        self._lock: IO[str] | None = None
         self.slots = self.window = 0
         self.device = "cpu"
 
@@ -61,6 +63,14 @@ class RayExecutor:
         Raises:
             InputError: The cluster cannot be reached, or has no room for one piece of work.
         """
+        try:
+            self._start()
+        except BaseException:  # Ctrl-C too: `with` does not leave what it did not enter
+            self._stop()
+            raise
+        return self
+
+    def _start(self) -> None:
         if self._address is None:
             self._start_local()
         else:
@@ -75,7 +85,6 @@ class RayExecutor:
         if self._workers and self._address is None:
             self.slots = min(self.slots, self._workers)
         if self.slots < 1:
-            self.__exit__(None, None, None)
             need = f"{self._cpus:g} CPUs" + (f" and {gpus:g} GPUs" if gpus else "")
             raise InputError(
                 f"a cell needs {need} (resources in the suite), more than the cluster has: "
@@ -83,10 +92,8 @@ class RayExecutor:
             )
         # Four in flight for each slot hides the driver's round trip (measured on no-op tasks).
         self.window = 4 * self.slots
-        self._task = ray.remote(num_cpus=self._cpus, num_gpus=gpus, max_calls=0, max_retries=0)(
-            self._work
-        )
-        return self
+        task = ray.remote(num_cpus=self._cpus, num_gpus=gpus, max_calls=0, max_retries=0)
+        self._task = task(self._work)
 
     def _start_local(self) -> None:
         if "ray" in sys.modules and LOOPBACK not in os.environ:
@@ -100,15 +107,18 @@ class RayExecutor:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         ray = _import_ray()
         _remove_orphans()
-        # Short: Ray puts sockets inside, whose paths may have 107 bytes.
-        self._folder = tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-")
+        # Ray opens its folder to all users and puts sockets inside, whose paths may have 107
+        # bytes: so it gets a folder inside one that is ours, under a short path.
+        self._folder = Path(tempfile.mkdtemp(prefix=FOLDER, dir=_short_place()))
+        self._lock = (self._folder / LOCK).open("w")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
         ray.init(
             num_cpus=math.ceil(self._workers * self._cpus) if self._workers else None,
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
             configure_logging=False,
-            _temp_dir=self._folder,
+            _temp_dir=str(self._folder / "r"),
         )
 
     def _join(self, address: str) -> None:
@@ -116,7 +126,7 @@ class RayExecutor:
         try:
             _knock(address)
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
             reason = str(error).split("\n")[0]
             raise InputError(f"cannot join the Ray cluster at {address!r}: {reason}") from error
 
@@ -145,12 +155,19 @@ class RayExecutor:
         trace: TracebackType | None,
     ) -> None:
         """Leave the cluster, or end the local Ray and remove its folder."""
+        self._stop()
+
+    def _stop(self) -> None:
         ray = _import_ray()
-        for reference in self._flying:
-            ray.cancel(reference, force=True)
-        ray.shutdown()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        try:
+            # Ends the workers of this driver, too. Not `ray.cancel`: with force it can abort the
+            # driver when a task completes at that moment.
+            ray.shutdown()
+        finally:
+            if self._folder is not None:
+                shutil.rmtree(self._folder, ignore_errors=True)
+            if self._lock is not None:
+                self._lock.close()
 
 
 def _knock(address: str) -> None:
@@ -160,12 +177,21 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
+def _short_place() -> str:
+    """The folder for temporary files, or the system's where that path is too long for a socket."""
+    place = tempfile.gettempdir()
+    return place if len(place) < 16 else "/tmp"  # noqa: S108 - mkdtemp makes what is ours inside
+
+
 def _remove_orphans() -> None:
-    """Remove folders of local Rays whose driver was killed before it could."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}*-*"):
-        pid = folder.name.removeprefix(FOLDER).split("-")[0]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
-            shutil.rmtree(folder, ignore_errors=True)
+    """Remove folders of local Rays whose driver was killed before it could: nobody locks them."""
+    for lock in Path(_short_place()).glob(f"{FOLDER}*/{LOCK}"):
+        try:
+            with lock.open("r+") as handle:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(lock.parent, ignore_errors=True)
+        except OSError:  # a living Ray's, or another user's
+            continue
 
 
 def _sentence(error: Exception) -> str:

@@ -16,9 +16,12 @@ def off_distribution(
     - ``uniform``: every entry uniform on the range;
     - ``gaussian``: every entry ``N(m, r²)``;
     - ``rademacher``: every entry ``m ± r`` with equal odds;
-    - ``constant``: all entries of an input equal, from low to high in even steps;
+    - ``constant``: all entries of an input equal, from low to high in even steps, shuffled;
     - ``times_10``: test inputs times 10;
     - ``box_100``, ``box_1000``, in two dimensions only: uniform on ``[-100, 100]²`` and so on.
+
+    In two dimensions the first four are not far: half of ``uniform`` lies on the checkerboard's
+    squares, and ``rademacher`` has four distinct points. The boxes are what is far there.
 
     Args:
         dataset: Gives shape and range.
@@ -29,7 +32,9 @@ def off_distribution(
     shape = (count, *dataset.shape)
     middle, radius = (dataset.low + dataset.high) / 2, (dataset.high - dataset.low) / 2
     coin = torch.randint(0, 2, shape, generator=generator)
+    # Shuffled, so that a probe that takes only the first few sees the whole range.
     steps = torch.linspace(dataset.low, dataset.high, count)
+    steps = steps[torch.randperm(count, generator=generator)]
     sets = {
         "uniform": dataset.low + 2 * radius * torch.rand(shape, generator=generator),
         "gaussian": middle + radius * torch.randn(shape, generator=generator),

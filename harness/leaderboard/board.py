@@ -5,7 +5,7 @@ docs/decisions/ranking.md says why each number is what it is.
 """
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +14,12 @@ from harness import resources
 from harness.errors import InputError
 from harness.leaderboard import footnotes
 from harness.leaderboard.entrants import (
+    Counts,
     Entrant,
     Gathered,
+    PlannedCell,
     Score,
-    expected,
     gather,
-    only_these,
     read_scores,
 )
 from harness.leaderboard.rows import Board, Detail, Estimate, Row
@@ -38,31 +38,22 @@ SQL = "leaderboards/stability.sql"
 _FLOOR = 2.0**-23  # as in the SQL: float32 tells no smaller error apart
 
 
-def leaderboard(
-    store: Path,
-    suite: str,
-    planned: Mapping[tuple[str, str, str], int] | None = None,
-    *,
-    only: Collection[str] | None = None,
-) -> Board:
+def leaderboard(store: Path, suite: str, planned: Sequence[PlannedCell] | None = None) -> Board:
     """Rank what a store holds of a suite.
 
     Args:
         store: The store.
         suite: Name of the suite.
-        planned: Cells planned by (architecture label, regularizer label, dataset label); without
-            it, as many as any entrant has done on a dataset are taken to be planned.
-        only: Ids of the cells that count, such as those of the suite as it is now; without it,
-            every cell that the store holds of the suite.
+        planned: The cells of the suite as it is now, done or not; no others count. Without it,
+            every cell that the store holds of the suite does, and as many as any entrant has done
+            on a dataset are taken to be planned.
 
     Raises:
         InputError: There is no such store or suite, or nothing to rank.
     """
     sql = (resources.sql_folder() / SQL).read_text()
     found = read_scores(store, suite, sql)
-    scores = only_these(found, only)
-    gathered = gather(scores)
-    counts = expected(gathered, planned)
+    gathered, counts = gather(found, planned)
     if not gathered and not counts:
         raise InputError(f"no cell of suite {suite!r} is done in {store}; nothing to rank yet")
     entrants = sorted({*gathered, *(entrant for entrant, _ in counts)})
@@ -70,15 +61,16 @@ def leaderboard(
     table = _Numbers(gathered, counts, entrants, datasets)
     rows, details = table.rows(), table.details()
     order = sorted(range(len(rows)), key=lambda i: _place(rows[i]))
-    seeds = [len(cells) for by in gathered.values() for cells in by.values()]
+    seeds = {len(cells) for by in gathered.values() for cells in by.values()}
+    done = sum(row.done for row in rows)
     notes = footnotes.of(
         datasets=len(datasets),
-        least_seeds=min(seeds, default=0),
+        seeds=seeds,
         planned_known=planned is not None,
-        shared=any(entrant.settings for entrant in entrants),
-        outside=len(found) - len(scores),
+        outside=len(found) - done,
         incomplete=not all(row.complete for row in rows),
         left_out=any(row.left_out and not math.isnan(row.off_error.value) for row in rows),
+        draws_lost=table.draws_lost(),
         unmeasured=any(row.done and not (row.measured or row.failed) for row in rows),
         draws=DRAWS,
         bootstrap_seed=BOOTSTRAP_SEED,
@@ -108,7 +100,7 @@ class _Numbers:
     def __init__(
         self,
         gathered: Gathered,
-        counts: Mapping[tuple[Entrant, str], int],
+        counts: Counts,
         entrants: list[Entrant],
         datasets: list[str],
     ) -> None:
@@ -143,6 +135,11 @@ class _Numbers:
             ],
             axis=0,
         )
+
+    def draws_lost(self) -> bool:
+        """Whether some draws of a dataset's seeds held nothing finite, and others did."""
+        finite = np.isfinite(self.error_draws).any(axis=0)
+        return bool((finite & ~np.isfinite(self.error_draws).all(axis=0)).any())
 
     def rows(self) -> list[Row]:
         return [self._row(e) for e in range(len(self.entrants))]

@@ -1,17 +1,36 @@
 """Who competes: the cells of a suite, gathered by what is compared."""
 
 import json
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 
 from harness.errors import InputError, allowed_and_nearest
 from harness.results import layout
 from harness.results.query import connect, unreadable
+
+
+class PlannedCell(NamedTuple):
+    """A cell that should be done.
+
+    Attributes:
+        cell_id: Its content-addressed id.
+        architecture_label: Name with the parameters that differ from their defaults; likewise
+            ``regularizer_label`` and ``dataset_label``.
+        seed: The cell's seed.
+        specification: JSON of everything that decides its numbers.
+    """
+
+    cell_id: str
+    architecture_label: str
+    regularizer_label: str
+    dataset_label: str
+    seed: int
+    specification: str
 
 
 @dataclass(frozen=True)
@@ -51,7 +70,10 @@ class Entrant:
 
 
 Gathered = dict[Entrant, dict[str, list[Score]]]
-"""Cells by entrant and by label of the dataset."""
+"""Cells done, by entrant and by label of the dataset."""
+
+Counts = dict[tuple[Entrant, str], int]
+"""How many cells should be done, by entrant and label of the dataset."""
 
 
 def read_scores(store: Path, suite: str, sql: str) -> list[Score]:
@@ -78,61 +100,64 @@ def read_scores(store: Path, suite: str, sql: str) -> list[Score]:
     return [Score(*row) for row in rows]
 
 
-def gather(scores: Iterable[Score]) -> Gathered:
-    """Cells by entrant and dataset.
+def gather(
+    scores: Sequence[Score], planned: Sequence[PlannedCell] | None
+) -> tuple[Gathered, Counts]:
+    """Cells done by entrant and dataset, and how many there should be.
 
     An entrant is an architecture and a regularizer, by their labels. Where that leaves several
     cells of one dataset and seed, they differ in something else, such as a training setting or
     the version of an entry: then every value of it is an entrant of its own. A setting that only
     goes with the dataset, such as more steps for images, does not split an entrant.
+
+    Args:
+        scores: The cells done.
+        planned: The cells that count, done or not: what differs among them tells entrants apart,
+            however much is done. Without it every cell done counts, and an entrant should have as
+            many on a dataset as any entrant has there.
     """
-    scores = list(scores)
-    leaves = {s.cell_id: dict(_leaves(json.loads(s.specification), "")) for s in scores}
-    alike = defaultdict(list)
-    for s in scores:
-        alike[s.architecture_label, s.regularizer_label, s.dataset_label, s.seed].append(s)
-    varying: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for (architecture, regularizer, *_), cells in alike.items():
-        for path in {path for cell in cells for path in leaves[cell.cell_id]}:
-            if len({leaves[cell.cell_id].get(path) for cell in cells}) > 1:
-                varying[architecture, regularizer].add(path)
+    # A plan also has the labels of today; those in a store are of the day it was written.
+    counting = {cell.cell_id: cell for cell in (scores if planned is None else planned)}
+    entrants = _entrants(counting.values())
     gathered: Gathered = {}
-    for s in scores:
-        paths = sorted(varying[s.architecture_label, s.regularizer_label])
-        own = leaves[s.cell_id]
-        settings = ", ".join(f"{path}={own.get(path, 'unset')}" for path in paths)
-        entrant = Entrant(s.architecture_label, s.regularizer_label, settings)
-        gathered.setdefault(entrant, defaultdict(list))[s.dataset_label].append(s)
-    return gathered
-
-
-def expected(
-    gathered: Gathered, planned: Mapping[tuple[str, str, str], int] | None
-) -> dict[tuple[Entrant, str], int]:
-    """How many cells each entrant should have on each dataset.
-
-    ``planned`` counts by (architecture label, regularizer label, dataset label); entrants that
-    share their labels share the count evenly. Without it: as many as any entrant has there.
-    """
+    for score in scores:
+        if score.cell_id in counting:
+            by_dataset = gathered.setdefault(entrants[score.cell_id], defaultdict(list))
+            by_dataset[counting[score.cell_id].dataset_label].append(score)
     if planned is None:
-        most: dict[str, int] = defaultdict(int)
-        for datasets in gathered.values():
-            for dataset, cells in datasets.items():
-                most[dataset] = max(most[dataset], len(cells))
-        return {(entrant, dataset): n for entrant in gathered for dataset, n in most.items()}
-    counts = {}
-    for (architecture, regularizer, dataset), n in planned.items():
-        sharing = [
-            e for e in gathered if (e.architecture, e.regularizer) == (architecture, regularizer)
-        ]
-        for entrant in sharing or [Entrant(architecture, regularizer)]:
-            counts[entrant, dataset] = -(-n // max(1, len(sharing)))
-    return counts
+        return gathered, _most_done(gathered)
+    counts = Counter((entrants[cell.cell_id], cell.dataset_label) for cell in counting.values())
+    return gathered, dict(counts)
 
 
-def only_these(scores: list[Score], cells: Collection[str] | None) -> list[Score]:
-    """The scores of these cells; all of them where that is ``None``."""
-    return scores if cells is None else [s for s in scores if s.cell_id in cells]
+def _entrants(cells: Iterable[PlannedCell | Score]) -> dict[str, Entrant]:
+    """The entrant of each cell, by its id."""
+    cells = list(cells)
+    leaves = {cell.cell_id: dict(_leaves(json.loads(cell.specification), "")) for cell in cells}
+    alike = defaultdict(list)
+    for c in cells:
+        alike[c.architecture_label, c.regularizer_label, c.dataset_label, c.seed].append(c.cell_id)
+    varying: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for (architecture, regularizer, *_), ids in alike.items():
+        for path in {path for cell_id in ids for path in leaves[cell_id]}:
+            if len({leaves[cell_id].get(path) for cell_id in ids}) > 1:
+                varying[architecture, regularizer].add(path)
+    entrants = {}
+    for cell in cells:
+        paths = sorted(varying[cell.architecture_label, cell.regularizer_label])
+        own = leaves[cell.cell_id]
+        settings = ", ".join(f"{path}={own.get(path, 'unset')}" for path in paths)
+        entrants[cell.cell_id] = Entrant(cell.architecture_label, cell.regularizer_label, settings)
+    return entrants
+
+
+def _most_done(gathered: Gathered) -> Counts:
+    """For every entrant as many cells on each dataset as any entrant has there."""
+    most: dict[str, int] = defaultdict(int)
+    for datasets in gathered.values():
+        for dataset, cells in datasets.items():
+            most[dataset] = max(most[dataset], len(cells))
+    return {(entrant, dataset): n for entrant in gathered for dataset, n in most.items()}
 
 
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:

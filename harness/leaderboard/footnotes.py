@@ -10,12 +10,12 @@ _SIGNIFICANT = 0.05
 def of(
     *,
     datasets: int,
-    least_seeds: int,
+    seeds: Collection[int],
     planned_known: bool,
-    shared: bool,
     outside: int,
     incomplete: bool,
     left_out: bool,
+    draws_lost: bool,
     unmeasured: bool,
     draws: int,
     bootstrap_seed: int,
@@ -25,12 +25,12 @@ def of(
 
     Args:
         datasets: How many datasets it is over.
-        least_seeds: The fewest seeds that an entrant has on a dataset it was run on.
+        seeds: How many seeds entrants have on the datasets that they were run on.
         planned_known: Whether the caller said what is planned.
-        shared: Whether entrants of the same labels differ in other settings.
         outside: Cells of the suite's folder that do not count.
         incomplete: Whether an entrant is incomplete.
         left_out: Whether numbers that are not finite were left out of an error.
+        draws_lost: Whether some of the bootstrap's draws held nothing finite on a dataset.
         unmeasured: Whether an entrant has cells without any off-distribution error.
         draws: Draws of the bootstrap.
         bootstrap_seed: Seed of the bootstrap.
@@ -56,12 +56,10 @@ def of(
         notes.append("not measured: the suite did not run the probe reconstruction in float32.")
     if not planned_known:
         notes.append("planned is not known: taken as the most that any entrant has on a dataset.")
-    if shared:
-        notes.append("entrants of the same labels share their planned cells evenly.")
     if outside:
         cells = "cell" if outside == 1 else "cells"
         notes.append(f"{outside} {cells} in the store that the suite no longer plans do not count.")
-    if 0 < least_seeds < 2:
+    if 1 in seeds:
         notes.append(
             "some entrants have one seed on a dataset: their intervals lack its spread, or are "
             "not shown. Two seeds are the least, five are better."
@@ -80,5 +78,12 @@ def of(
         f"seed {bootstrap_seed}; of failed cells, Wilson's. They cover seeds, not the choice of "
         "datasets."
     )
+    if fewest := min((n for n in seeds if n > 1), default=0):
+        notes += _too_narrow(min(datasets, 2), fewest)
+    if draws_lost:
+        notes.append(
+            "a draw of seeds that held nothing finite on a dataset is left out there, and one that "
+            "held nothing finite at all is left out of the interval of the error."
+        )
     notes.append(f"the numbers of each cell: {sql}; change it and run it with `innbench sql`.")
     return tuple(notes)

@@ -2,13 +2,13 @@
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from harness.bijections.base import Bijection
-from harness.results.record import Measurement
+from harness.bijections.base import Bijection, Convergence
+from harness.results.record import Measurement, NumberStatus
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,12 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def at_precision(flow: Bijection, precision: str) -> Bijection:
-    """A copy of the network with the same weights in another precision, in evaluation mode."""
-    return copy.deepcopy(flow).to(DTYPES[precision]).eval()
+    """A copy of the network in a precision, in evaluation mode.
+
+    The weights are rounded to float32 first, so that all precisions run the same weights, also
+    those of a network that was trained in float64.
+    """
+    return copy.deepcopy(flow).to(torch.float32).to(DTYPES[precision]).eval()
 
 
 def per_sample_norm(x: Tensor) -> Tensor:
@@ -45,18 +49,35 @@ def per_sample_norm(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Summary:
-    """Summaries of one number per sample as measurements of one probe, set and precision."""
+    """Summaries of one number per sample as measurements of one probe, set and precision.
+
+    Attributes:
+        probe: The probe's name.
+        inputs: Name of the set.
+        precision: The precision in which the network ran.
+        step: After how many training steps.
+        converged: Whether every iteration behind the numbers ended at its tolerance; a finite
+            number of one that did not has the status ``not_converged``.
+    """
 
     probe: str
     inputs: str
     precision: str
     step: int
+    converged: bool = True
 
     def one(self, metric: str, value: float, count: int) -> Measurement:
         """A single number over ``count`` inputs."""
-        return Measurement.of(
+        measured = Measurement.of(
             self.probe, metric, self.inputs, self.precision, value, count, self.step
         )
+        if self.converged or measured.status is not NumberStatus.FINITE:
+            return measured
+        return replace(measured, status=NumberStatus.NOT_CONVERGED)
+
+    def exact(self) -> "Summary":
+        """For counts, which are right whether or not an iteration converged."""
+        return replace(self, converged=True)
 
     def errors(self, name: str, errors: Tensor) -> list[Measurement]:
         """Quantiles over the finite errors, and how many are not finite.
@@ -76,5 +97,11 @@ class Summary:
             self.one(f"{name}_median", median, count),
             self.one(f"{name}_q90", q90, count),
             self.one(f"{name}_worst_finite", worst, count),
-            self.one("non_finite_fraction", lost, count),
+            self.exact().one("non_finite_fraction", lost, count),
         ]
+
+
+def all_converged(report: Convergence, results: Tensor) -> bool:
+    """Whether the inverse converged for every sample whose result ``(B, …)`` is finite."""
+    finite = results.flatten(1).isfinite().all(1)
+    return bool(report.converged[finite].all())

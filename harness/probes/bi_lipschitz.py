@@ -1,9 +1,11 @@
 """Local bi-Lipschitz constants, beside the global bounds."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from harness.bijections.base import Bijection
 from harness.probes.base import Inputs, Probe, Summary, at_precision
@@ -12,13 +14,25 @@ from harness.registry import entry
 from harness.results.record import Measurement
 
 
+def _constant(metric: str, values: Tensor, summary: Summary, count: int) -> list[Measurement]:
+    """Median and worst; inf (σ_min = 0) is a value, and only with no values there is NaN."""
+    median = float(values.quantile(0.5)) if len(values) else float("nan")
+    worst = float(values.max()) if len(values) else float("nan")
+    return [
+        summary.one(f"{metric}_median", median, count),
+        summary.one(f"{metric}_worst", worst, count),
+    ]
+
+
 @entry(version=1)
 def bi_lipschitz(*, points: Annotated[int, Field(ge=1)] = 32) -> Probe:
-    """Exact local Lipschitz constants by float64 singular values of the Jacobian.
+    """Local Lipschitz constants by float64 singular values of the Jacobian.
 
     ``forward_*`` is σ_max(J(x)), ``inverse_*`` is 1/σ_min(J(x)), ``condition_number_*`` their
     product, each as median and worst over the inputs whose Jacobian is finite (the worst is a
-    lower bound of the global constant, by Rademacher's theorem); ``bound_forward`` and
+    lower bound of the global constant, by Rademacher's theorem). Where some σ_min is below what
+    float64 resolves beside σ_max, ``inverse_*`` and ``condition_number_*`` have the status
+    ``not_converged``, and ``unresolved_fraction`` counts such inputs. ``bound_forward`` and
     ``bound_inverse`` on inputs ``none`` are the upper bounds from the weights. Cost: D
     vector-Jacobian products and one SVD an input.
     """
@@ -30,18 +44,17 @@ def bi_lipschitz(*, points: Annotated[int, Field(ge=1)] = 32) -> Probe:
             summary = Summary("bi_lipschitz", name, "float64", inputs.step)
             jacobians, _ = jacobian(double, x[:points].double())
             largest, smallest = singular_values(jacobians)
-            constants = {
-                "forward": largest,
-                "inverse": 1 / smallest,
-                "condition_number": largest / smallest,
-            }
             count = len(jacobians)
-            for metric, values in constants.items():
-                # inf (σ_min = 0) is a value here; only Jacobians that are not finite are left out.
-                median = float(values.median()) if len(values) else float("nan")
-                worst = float(values.max()) if len(values) else float("nan")
-                measured.append(summary.one(f"{metric}_median", median, count))
-                measured.append(summary.one(f"{metric}_worst", worst, count))
+            # Singular values are known to within about D·ε·σ_max: a smaller σ_min is rounding,
+            # and 1/σ_min no more than the size from which on nothing is resolved.
+            resolution = jacobians.shape[-1] * torch.finfo(torch.float64).eps * largest
+            resolved = smallest > resolution
+            known = replace(summary, converged=bool(resolved.all()))
+            measured += _constant("forward", largest, summary, count)
+            measured += _constant("inverse", 1 / smallest, known, count)
+            measured += _constant("condition_number", largest / smallest, known, count)
+            unresolved = float((~resolved).double().mean()) if len(resolved) else float("nan")
+            measured.append(summary.one("unresolved_fraction", unresolved, count))
             lost = 1 - len(largest) / count
             measured.append(summary.one("non_finite_fraction", lost, count))
         bounds = double.bounds()

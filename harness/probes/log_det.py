@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 
 from harness.bijections.base import Bijection
-from harness.probes.base import DTYPES, Inputs, Probe, Summary, at_precision
+from harness.probes.base import DTYPES, Inputs, Probe, Summary, all_converged, at_precision
 from harness.probes.jacobian import jacobian
 from harness.registry import entry
 from harness.results.record import Measurement
@@ -32,17 +32,18 @@ def log_det(*, points: Annotated[int, Field(ge=1)] = 32) -> Probe:
             for precision, dtype in DTYPES.items():
                 with torch.no_grad():
                     z, forward = networks[precision](x.to(dtype))
-                    _, backward = networks[precision].inverse(z)
+                    back, backward, report = networks[precision].inverse_with_convergence(z)
                 gaps = {
                     "jacobian_gap": (forward.double() - reference).abs(),
                     "cycle_gap": (forward.double() + backward.double()).abs(),
                 }
-                summary = Summary("log_det", name, precision, inputs.step)
                 for metric, gap in gaps.items():
+                    converged = metric == "jacobian_gap" or all_converged(report, back)
+                    summary = Summary("log_det", name, precision, inputs.step, converged)
                     *quantiles, lost = summary.errors(metric, gap)
                     measured += quantiles
                     measured.append(
-                        summary.one(f"{metric}_non_finite_fraction", lost.value, len(x))
+                        summary.exact().one(f"{metric}_non_finite_fraction", lost.value, len(x))
                     )
         return measured
 

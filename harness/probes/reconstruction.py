@@ -1,5 +1,6 @@
 """Reconstruction error x → z → x."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import torch
@@ -7,7 +8,15 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.bijections.base import Bijection, Convergence
-from harness.probes.base import DTYPES, Inputs, Probe, Summary, at_precision, per_sample_norm
+from harness.probes.base import (
+    DTYPES,
+    Inputs,
+    Probe,
+    Summary,
+    all_converged,
+    at_precision,
+    per_sample_norm,
+)
 from harness.registry import entry
 from harness.results.record import Measurement
 
@@ -29,7 +38,8 @@ def _solver(report: Convergence, summary: Summary) -> list[Measurement]:
 def _measure(flow: Bijection, x: Tensor, summary: Summary) -> list[Measurement]:
     z, _ = flow(x)
     back, _, report = flow.inverse_with_convergence(z)
-    return [*summary.errors("l2", per_sample_norm(back - x)), *_solver(report, summary)]
+    errors = replace(summary, converged=all_converged(report, back))
+    return [*errors.errors("l2", per_sample_norm(back - x)), *_solver(report, summary)]
 
 
 @entry(version=1)

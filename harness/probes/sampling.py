@@ -1,12 +1,21 @@
 """Samples from the latent, at temperatures."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import torch
 from pydantic import Field
 
 from harness.bijections.base import Bijection
-from harness.probes.base import DTYPES, Inputs, Probe, Summary, at_precision, per_sample_norm
+from harness.probes.base import (
+    DTYPES,
+    Inputs,
+    Probe,
+    Summary,
+    all_converged,
+    at_precision,
+    per_sample_norm,
+)
 from harness.registry import entry
 from harness.results.record import Measurement
 
@@ -36,7 +45,7 @@ def sampling(
             for temperature in TEMPERATURES:
                 z = (temperature * noise).to(inputs.sets["test"].device, dtype)
                 with torch.no_grad():
-                    x, _ = converted.inverse(z)
+                    x, _, report = converted.inverse_with_convergence(z)
                     again, _ = converted(x)
                 # Written so that NaN counts as blown up.
                 fine = x.flatten(1).abs().amax(1) <= limit
@@ -44,6 +53,7 @@ def sampling(
                 blown_up = 1 - float(fine.double().mean())
                 measured.append(summary.one("blown_up_fraction", blown_up, samples))
                 error = per_sample_norm(again - z)
+                summary = replace(summary, converged=all_converged(report, x))
                 measured += summary.errors("re_encoding_l2", error)
         return measured
 

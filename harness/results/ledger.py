@@ -34,6 +34,11 @@ def committed(store: Path, suite: str) -> set[str]:
     return {path.name.removesuffix(layout.SUFFIX) for path in _files(store, suite, layout.CELLS)}
 
 
+def is_committed(store: Path, suite: str, cell_id: str) -> bool:
+    """Whether the store has the cell, seen from this machine."""
+    return layout.cell_file(store, suite, cell_id).exists()
+
+
 def specifications(store: Path, suite: str) -> dict[str, tuple[str, float, Status]]:
     """Of each committed cell: its specification as JSON, its seconds (training and probes), status.
 

@@ -14,6 +14,11 @@ from harness.suite.model import Training
 IDENTITY_VERSION = 1
 """Raised when the same cell gets another specification; ids of before are then other ids."""
 
+PROTOCOL_VERSION = 1
+"""Raised when what all cells share gives other numbers: the training loop and its streams, the
+blocks that architectures are built of, the inputs that probes are given. Entries have versions of
+their own. ``tests/test_golden_numbers.py`` notices."""
+
 MAX_PREFIX = 60
 
 
@@ -71,7 +76,13 @@ class Cell(BaseModel):
 
     @cached_property
     def _specification(self) -> str:
-        return canonical({"identity": IDENTITY_VERSION, **self.model_dump(mode="json")})
+        return canonical(
+            {
+                "identity": IDENTITY_VERSION,
+                "protocol": PROTOCOL_VERSION,
+                **self.model_dump(mode="json"),
+            }
+        )
 
     @cached_property
     def id(self) -> str:
@@ -95,6 +106,9 @@ class Cell(BaseModel):
             raise ValueError("not a cell's specification")
         if (version := content.pop("identity")) != IDENTITY_VERSION:
             message = f"a specification of identity version {version}, not {IDENTITY_VERSION}"
+            raise ValueError(message)
+        if (protocol := content.pop("protocol", None)) != PROTOCOL_VERSION:
+            message = f"a specification of protocol {protocol}, not {PROTOCOL_VERSION}"
             raise ValueError(message)
         return cls.model_validate(content)
 

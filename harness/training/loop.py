@@ -23,7 +23,8 @@ class Trained:
     Attributes:
         status: ``ok``, or ``diverged`` where the loss or the gradient ceased to be finite.
         steps: Steps done; the weights are those after that many.
-        curve: Loss in nats, gradient norm and learning rate at each logged step.
+        curve: At each logged step the task's loss, the penalty before its weight where it is
+            applied, the norm of the whole gradient, and the learning rate.
     """
 
     status: Status
@@ -72,11 +73,14 @@ def train(
             group["lr"] = rate
         x = batches.draw().to(dtype)
         loss = task.loss(flow, x)
+        values = {"loss": float(loss.detach())}
         if regularizer.weight and step % regularizer.every == 0:
-            loss = loss + regularizer.weight * regularizer.penalty(flow, x, noise)
+            penalty = regularizer.penalty(flow, x, noise)
+            values["penalty"] = float(penalty.detach())
+            loss = loss + regularizer.weight * penalty
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        values = {"loss": float(loss.detach()), "gradient_norm": clip_gradient(parameters, clip)}
+        values["gradient_norm"] = clip_gradient(parameters, clip)
         diverged = not all(map(math.isfinite, values.values()))
         if diverged or step % settings.log_every == 0 or step == settings.steps - 1:
             curve += [CurvePoint(step, metric, value) for metric, value in values.items()]
@@ -84,4 +88,6 @@ def train(
         if diverged:
             return Trained(Status.DIVERGED, step, tuple(curve))
         optimizer.step()
-    return Trained(Status.OK, settings.steps, tuple(curve))
+    # The last step was taken from a finite gradient, but nothing has looked at where it led.
+    finite = all(bool(parameter.isfinite().all()) for parameter in parameters)
+    return Trained(Status.OK if finite else Status.DIVERGED, settings.steps, tuple(curve))

@@ -30,7 +30,9 @@ def clip_gradient(parameters: Iterable[nn.Parameter], largest: float) -> float:
         The norm before clipping; NaN or inf where the gradient is not finite, then unscaled.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = float(torch.linalg.vector_norm(torch.cat([g.reshape(-1) for g in gradients])))
+    flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+    # In float64, where the square of a large but finite float32 does not overflow.
+    norm = float(torch.linalg.vector_norm(flat, dtype=torch.float64))
     if largest < norm < math.inf:
         for gradient in gradients:
             gradient.mul_(largest / norm)

@@ -162,6 +162,16 @@ def test_residual_bounds_are_reached(sign: float) -> None:
         assert 1 / slope == pytest.approx(bounds.inverse, rel=1e-2)
 
 
+def test_multiscale_bounds_take_the_larger_of_what_splits_off_and_what_goes_on() -> None:
+    levels = [Chain([Squeeze(), ActNorm(4)]), Chain([Squeeze(), ActNorm(8)])]
+    with torch.no_grad():
+        levels[0].parts[1].log_scale.fill_(math.log(3))  # type: ignore[operator]
+        levels[1].parts[1].log_scale.fill_(math.log(0.1))  # type: ignore[operator]
+    flow = MultiScale(levels, [(4, 2, 2), (8, 1, 1)]).double()
+    assert flow.bounds() == pytest.approx((3, 10 / 3))
+    conformance.check_bounds(flow, gaussian(2, (1, 4, 4)), tight=True)
+
+
 def test_affine_coupling_has_no_global_bound() -> None:
     coupling, _ = _block("coupling, affine bounded_exp, swap=False")
     assert coupling.bounds() == (math.inf, math.inf)
@@ -173,7 +183,7 @@ def test_actnorm_initialisation_normalises() -> None:
     norm = ActNorm(4, smallest=0.1).double()
     y = norm.initialize(x)
     torch.testing.assert_close(y.mean(0), torch.zeros(4, dtype=torch.float64), atol=1e-6, rtol=0)
-    torch.testing.assert_close(y[:, :3].std(0), torch.ones(3, dtype=torch.float64))
+    torch.testing.assert_close(y[:, :3].std(0, correction=0), torch.ones(3, dtype=torch.float64))
     assert norm.bounds().forward == pytest.approx(10)  # 1 / smallest, for the constant channel
 
 

@@ -45,6 +45,9 @@ def test_prepared_inputs_and_off_distribution_sets(name: str) -> None:
     assert float(sets["gaussian"].std()) == pytest.approx(radius, rel=0.1)
     assert float(sets["gaussian"].mean()) == pytest.approx(middle, abs=0.2 * radius)
     assert (sets["constant"].flatten(1).std(1) == 0).all()
+    few = sets["constant"][:32].flatten(1)[:, 0]  # what a probe of 32 points takes
+    assert few.min() < middle - 0.7 * radius
+    assert few.max() > middle + 0.7 * radius
     assert float(sets["constant"].min()) == dataset.low
     assert float(sets["constant"].max()) == dataset.high
     assert torch.equal(sets["times_10"], 10 * test[:200])

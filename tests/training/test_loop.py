@@ -137,6 +137,19 @@ def test_cosine_schedule_and_logged_steps() -> None:
     assert list(rates.values()) == pytest.approx(expected)
 
 
+def test_a_batch_of_one_trains() -> None:
+    flow, trained = run(Training(steps=3, batch_size=1))
+    assert trained.status is Status.OK
+    assert all(parameter.isfinite().all() for parameter in flow.parameters())
+
+
+def test_a_gradient_whose_square_overflows_is_clipped_and_not_called_divergence() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    parameter.grad = torch.tensor([3e20, 4e20])
+    assert clip_gradient([parameter], 1.0) == pytest.approx(5e20)
+    torch.testing.assert_close(parameter.grad, torch.tensor([0.6, 0.8]))
+
+
 def test_float64_trains_in_float64() -> None:
     flow, _ = run(Training(steps=2, precision="float64"))
     assert all(parameter.dtype == torch.float64 for parameter in flow.parameters())

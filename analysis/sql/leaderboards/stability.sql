@@ -1,11 +1,12 @@
 -- How well each cell inverts, on inputs like its training data and on inputs unlike them.
 -- One row per cell; ranking and averaging over seeds and datasets is done by the leaderboard.
--- Only the network in float32 counts here, and of each number only that of the last step.
+-- Only the network in float32 counts here, but for the task's own score, which is taken in the
+-- precision that the cell was trained in; and of each number only that of the last step.
 
 with measured as (
     select cell_id, suite, probe, metric, inputs, value
     from measurements
-    where "precision" = 'float32'
+    where ("precision" = 'float32' or probe = 'task')
       and (probe, metric) in (
           ('reconstruction', 'l2_median'),
           ('reconstruction', 'non_finite_fraction'),

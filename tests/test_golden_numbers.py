@@ -1,0 +1,49 @@
+"""Numbers that may change only with a version: of the entry, or of the protocol all cells share.
+
+A stored cell is never run again, so a change that moves these without raising a version would mix
+old and new numbers in one store. If a change means to move them, raise the version and pin anew.
+"""
+
+import pytest
+import torch
+
+from harness import registry
+from harness.execution import run_cell
+from harness.suite.cell import Cell
+from harness.suite.model import Training
+
+# bits or nats of the test set, and the worst float64 Lipschitz constant there, after five steps
+GOLDEN: dict[str, tuple[float, float]] = {
+    "additive": (3.572486621741266, 0.7947128254283133),
+    "affine": (3.587691959591663, 0.7758902880795356),
+    "glow": (12.777583566068405, 6.054335209921316),
+    "residual": (3.5865652192368556, 0.815948134910587),
+}
+
+
+def cell(architecture: str) -> Cell:
+    data = "digits" if architecture == "glow" else "eight_gaussians"
+    choices = {
+        "task": "density",
+        "architecture": architecture,
+        "regularizer": "none",
+        "dataset": data,
+    }
+    return Cell(
+        **{axis: registry.resolve(axis, name) for axis, name in choices.items()},
+        probes=(registry.resolve("probe", {"name": "bi_lipschitz", "points": 8}),),
+        training=Training(steps=5, batch_size=32, precision="float64"),
+        seed=3,
+    )
+
+
+def numbers(architecture: str) -> tuple[float, float]:
+    record = run_cell(cell(architecture), torch.device("cpu"))
+    found = {(m.metric, m.inputs): m.value for m in record.measurements}
+    return found["negative_log_likelihood", "test"], found["forward_worst", "uniform"]
+
+
+@pytest.mark.parametrize("architecture", registry.names("architecture"))
+def test_numbers_are_those_of_the_version(architecture: str) -> None:
+    # Looser than float64 rounding, for other processors; far tighter than any change of method.
+    assert numbers(architecture) == pytest.approx(GOLDEN[architecture], rel=1e-6)
