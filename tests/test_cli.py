@@ -178,14 +178,12 @@ def test_a_cell_that_raises_is_an_attempt_and_the_others_go_on(
     innbench: Command, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = registry.entry(version=1)(_raise)
-    monkeypatch.setattr(sampling, "sampling", broken)
     tiny.write_text(tiny.read_text().replace("  - {name: sampling, samples: 16}", "  - sampling"))
-    registry.get.cache_clear()
-    try:
-        said = innbench("run", str(tiny), "--inline")
-    finally:
-        monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(sampling, "sampling", broken)
         registry.get.cache_clear()
+        said = innbench("run", str(tiny), "--inline")
+    registry.get.cache_clear()
     assert said.code == 1
     assert "6 failed" in said.err
     assert said.err.count("Traceback") == 1
