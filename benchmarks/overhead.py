@@ -12,8 +12,8 @@ from pathlib import Path
 from benchmarks.row import Row
 from harness.cluster.ray_executor import RayExecutor
 from harness.cluster.schedule import schedule
+from harness.record import CellRecord, CurvePoint, Measurement, Status
 from harness.results.ledger import committed
-from harness.results.record import CellRecord, CurvePoint, Measurement, Status
 from harness.results.writer import commit
 
 CELLS, ROUNDS = 200, 7

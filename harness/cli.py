@@ -3,7 +3,6 @@
 import json
 import shlex
 import sys
-from collections import Counter
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -228,20 +227,23 @@ def leaderboard(
 def _leaderboard(suite: str, store: Path, form: BoardFormat) -> None:
     from harness import registry  # noqa: PLC0415 - imports torch
     from harness.leaderboard.board import leaderboard as rank  # noqa: PLC0415
+    from harness.leaderboard.entrants import PlannedCell  # noqa: PLC0415
     from harness.leaderboard.render import render  # noqa: PLC0415
     from harness.suite.load import load  # noqa: PLC0415
 
     loaded = load(suite)
-    planned = Counter(
-        (
-            registry.label("architecture", cell.architecture),
-            registry.label("regularizer", cell.regularizer),
-            registry.label("dataset", cell.dataset),
+    planned = [
+        PlannedCell(
+            cell_id=cell.id,
+            architecture_label=registry.label("architecture", cell.architecture),
+            regularizer_label=registry.label("regularizer", cell.regularizer),
+            dataset_label=registry.label("dataset", cell.dataset),
+            seed=cell.seed,
+            specification=cell.specification(),
         )
         for cell in loaded.cells
-    )
-    ids = {cell.id for cell in loaded.cells}
-    board = rank(store, loaded.suite.name, planned, only=ids)
+    ]
+    board = rank(store, loaded.suite.name, planned)
     if form is BoardFormat.TABLE:  # md and json hold the SQL themselves
         _say(f"{board.sql.strip()}\n\n")
     _say(render(board, form.value, _width()))

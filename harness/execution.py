@@ -9,7 +9,7 @@ from harness.datasets.base import Dataset, Splits
 from harness.datasets.off_distribution import off_distribution
 from harness.probes.base import Inputs
 from harness.provenance import provenance
-from harness.results.record import CellRecord, Measurement
+from harness.record import CellRecord, Measurement
 from harness.seeding import generator
 from harness.suite.cell import Cell
 from harness.training.loop import Batches, train

@@ -10,22 +10,29 @@ from types import FrameType
 class Interrupted:
     """Whether Ctrl-C was pressed.
 
-    A library under us may swallow the exception, or turn it into one of its own (Ray does both,
-    depending on where it is hit). The mark stays.
+    A library under us may swallow the exception, turn it into one of its own, or print its
+    traceback from a place where it cannot be caught (Ray's start does all three). So at first
+    Ctrl-C is only remembered, unless pressed twice; :meth:`deliver` raises it then and from there
+    on. The mark stays.
     """
 
     def __init__(self) -> None:
-        self.pressed = False
+        self.pressed = self.raising = False
 
     def check(self) -> None:
         """Raise KeyboardInterrupt if it was pressed and somebody swallowed it."""
         if self.pressed:
             raise KeyboardInterrupt
 
+    def deliver(self) -> None:
+        """Raise what was remembered, and from now on at once."""
+        self.raising = True
+        self.check()
+
 
 @contextmanager
 def remembered_interrupt() -> Iterator[Interrupted]:
-    """Within it Ctrl-C raises KeyboardInterrupt as ever, and is remembered.
+    """Within it Ctrl-C is remembered, and after :meth:`Interrupted.deliver` raised as ever.
 
     Whatever is raised after it was pressed leaves as KeyboardInterrupt. Outside the main thread,
     where Python delivers no signals, nothing changes.
@@ -36,8 +43,9 @@ def remembered_interrupt() -> Iterator[Interrupted]:
         return
 
     def press(number: int, frame: FrameType | None) -> None:
-        state.pressed = True
-        raise KeyboardInterrupt
+        again, state.pressed = state.pressed, True
+        if state.raising or again:
+            raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGINT, press)
     try:

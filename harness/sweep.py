@@ -13,13 +13,13 @@ from harness.cluster.ray_executor import RayExecutor
 from harness.cluster.schedule import Finished, schedule
 from harness.interrupt import remembered_interrupt
 from harness.progress import SweepProgress, duration
+from harness.record import Status
 from harness.results.ledger import (
     is_committed,
     last_attempts,
     specifications,
     sweep_leftovers,
 )
-from harness.results.record import Status
 from harness.suite.load import LoadedSuite
 from harness.suite.plan import Done, Plan, packs, plan
 from harness.worker import Outcome, failed, run_pack
@@ -102,7 +102,7 @@ def run_suite(
         return Tally(0, cached, 0, 0, time.monotonic() - begun)
     threads = max(1, int(loaded.resources.cpus))
     with remembered_interrupt() as interrupt, make_executor(loaded) as executor:
-        interrupt.check()
+        interrupt.deliver()
         where = f"{executor.slots} at a time on {executor.device}, {threads} thread(s) each"
         console.print(f"started in {duration(time.monotonic() - begun)}: {where}", highlight=False)
         named = [[(cell.id, cell.specification()) for cell in pack] for pack in packs(missing)]

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from harness.execution import run_cell
+from harness.record import Attempt, Status
 from harness.results.ledger import is_committed
-from harness.results.record import Attempt, Status
 from harness.results.writer import commit, record_attempt
 from harness.suite.cell import Cell
 

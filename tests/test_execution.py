@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from harness.execution import run_cell
-from harness.results.record import CellRecord
+from harness.record import CellRecord
 from harness.suite.cell import Cell
 from harness.suite.load import load
 

@@ -7,7 +7,7 @@ import torch
 
 from harness import registry
 from harness.execution import run_cell
-from harness.results.record import CellRecord, Status
+from harness.record import CellRecord, Status
 from harness.suite.load import load
 
 

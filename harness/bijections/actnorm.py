@@ -29,7 +29,8 @@ class ActNorm(Bijection):
         return parameter.reshape(-1, *[1] * (x.ndim - 2))
 
     def _log_det(self, x: Tensor) -> Tensor:
-        return (self.log_scale.sum() * math.prod(x.shape[2:])).expand(x.shape[0])
+        total, pixels = self.log_scale.sum(), math.prod(x.shape[2:])
+        return (total if pixels == 1 else total * pixels).expand(x.shape[0])
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         bias, log_scale = (self._along_channels(p, x) for p in (self.bias, self.log_scale))

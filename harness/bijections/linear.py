@@ -46,7 +46,8 @@ class LULinear(Bijection):
         return self.permutation @ lower @ upper
 
     def _log_det(self, x: Tensor) -> Tensor:
-        return (self.log_s.sum() * math.prod(x.shape[2:])).expand(x.shape[0])
+        total, pixels = self.log_s.sum(), math.prod(x.shape[2:])
+        return (total if pixels == 1 else total * pixels).expand(x.shape[0])
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         y = (self.weight() @ x.flatten(2)) if x.ndim > 2 else x @ self.weight().T

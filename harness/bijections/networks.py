@@ -58,9 +58,10 @@ class Conditioner(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
-        for layer in self.layers[:-1]:
-            x = F.silu(layer(x))
-        return self.layers[-1](x)  # type: ignore[no-any-return]
+        # Not a slice of the list: that would build a new module, at each call.
+        for number, layer in enumerate(self.layers):
+            x = layer(F.silu(x) if number else x)
+        return x
 
     def lipschitz(self) -> float:
         """``Lip ≤ Π ‖W_i‖₂ · Lip(SiLU)^(n-1)``."""

@@ -59,7 +59,8 @@ class Sigmoid:
         self.lower, self.upper = floor, 1 + floor
 
     def value(self, h: Tensor) -> Tensor:
-        return torch.sigmoid(h + 2) + self.floor
+        gate = torch.sigmoid(h + 2)
+        return gate + self.floor if self.floor else gate
 
     def log(self, h: Tensor) -> Tensor:
         return F.logsigmoid(h + 2) if self.floor == 0 else self.value(h).log()

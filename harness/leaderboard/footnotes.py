@@ -1,9 +1,12 @@
 """What a reader must know to read a leaderboard right, in sentences."""
 
-from harness.leaderboard.statistics import smallest_p
+from collections.abc import Collection
+
+from harness.leaderboard.statistics import COVERAGE, smallest_p
 
 INCOMPLETE = "*"
 LEFT_OUT = "†"
+ENOUGH_SEEDS = 8
 _SIGNIFICANT = 0.05
 
 
@@ -62,7 +65,7 @@ def of(
     if 1 in seeds:
         notes.append(
             "some entrants have one seed on a dataset: their intervals lack its spread, or are "
-            "not shown. Two seeds are the least, five are better."
+            "not shown. Two seeds are the least, eight are better."
         )
     if 0 < datasets < 4:
         notes.append("with fewer than 4 datasets the interquartile mean trims nothing.")
@@ -78,8 +81,14 @@ def of(
         f"seed {bootstrap_seed}; of failed cells, Wilson's. They cover seeds, not the choice of "
         "datasets."
     )
-    if fewest := min((n for n in seeds if n > 1), default=0):
-        notes += _too_narrow(min(datasets, 2), fewest)
+    if (fewest := min((n for n in seeds if n > 1), default=ENOUGH_SEEDS)) < ENOUGH_SEEDS:
+        some = "one dataset" if datasets == 1 else "two datasets"
+        notes.append(
+            "intervals of the error are too narrow where seeds are few: in simulations of "
+            f"{some} with {fewest} seeds each, the fewest resampled here, only "
+            f"{COVERAGE[min(datasets, 2)][fewest]} % of those called 95 % held the true error "
+            "(docs/decisions/ranking.md)."
+        )
     if draws_lost:
         notes.append(
             "a draw of seeds that held nothing finite on a dataset is left out there, and one that "

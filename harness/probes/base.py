@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from harness.bijections.base import Bijection, Convergence
-from harness.results.record import Measurement, NumberStatus
+from harness.record import Measurement, NumberStatus
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from torch import Tensor
 from harness.bijections.base import Bijection
 from harness.probes.base import Inputs, Probe, Summary, at_precision
 from harness.probes.jacobian import jacobian, singular_values
+from harness.record import Measurement
 from harness.registry import entry
-from harness.results.record import Measurement
 
 
 def _constant(metric: str, values: Tensor, summary: Summary, count: int) -> list[Measurement]:

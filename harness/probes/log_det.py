@@ -8,8 +8,8 @@ from pydantic import Field
 from harness.bijections.base import Bijection
 from harness.probes.base import DTYPES, Inputs, Probe, Summary, all_converged, at_precision
 from harness.probes.jacobian import jacobian
+from harness.record import Measurement
 from harness.registry import entry
-from harness.results.record import Measurement
 
 
 @entry(version=1)

@@ -16,8 +16,8 @@ from harness.probes.base import (
     at_precision,
     per_sample_norm,
 )
+from harness.record import Measurement
 from harness.registry import entry
-from harness.results.record import Measurement
 
 TEMPERATURES = (1, 2, 3)
 

@@ -12,9 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.errors import InputError
-from harness.results import layout
-from harness.results.query import connect, unreadable
-from harness.results.record import (
+from harness.record import (
     Attempt,
     CellRecord,
     CurvePoint,
@@ -22,6 +20,8 @@ from harness.results.record import (
     NumberStatus,
     Status,
 )
+from harness.results import layout
+from harness.results.query import connect, unreadable
 from harness.results.schema import VERSION, VERSION_KEY
 
 

@@ -10,7 +10,7 @@ from typing import cast
 
 import pyarrow as pa
 
-from harness.results.record import Attempt, CellRecord
+from harness.record import Attempt, CellRecord
 
 VERSION = 1
 VERSION_KEY = b"innbench.schema"

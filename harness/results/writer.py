@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.errors import InputError
+from harness.record import Attempt, CellRecord, Status
 from harness.results import layout
-from harness.results.record import Attempt, CellRecord, Status
 from harness.results.schema import REPEATING, attempt_table, cell_table
 
 _RESULTS = (Status.OK, Status.DIVERGED)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from harness.results.record import Status
+from harness.record import Status
 from harness.suite.cell import Cell, canonical
 from harness.suite.difference import Fields, Specification, parsed
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from harness.bijections.base import Bijection
 from harness.datasets.base import Dataset
-from harness.results.record import Measurement
+from harness.record import Measurement
 
 
 class Task(Protocol):

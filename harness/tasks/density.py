@@ -7,8 +7,8 @@ from torch import Tensor
 
 from harness.bijections.base import Bijection, sum_per_sample
 from harness.datasets.base import Dataset
+from harness.record import Measurement
 from harness.registry import entry
-from harness.results.record import Measurement
 from harness.tasks.base import Task
 
 

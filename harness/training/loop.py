@@ -8,8 +8,8 @@ from torch import Tensor
 
 from harness.bijections.base import Bijection
 from harness.datasets.base import Dataset
+from harness.record import CurvePoint, Status
 from harness.regularizers.base import Regularizer
-from harness.results.record import CurvePoint, Status
 from harness.seeding import generator
 from harness.suite.model import Training
 from harness.tasks.base import Task

@@ -31,8 +31,9 @@ def clip_gradient(parameters: Iterable[nn.Parameter], largest: float) -> float:
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-    # In float64, where the square of a large but finite float32 does not overflow.
-    norm = float(torch.linalg.vector_norm(flat, dtype=torch.float64))
+    norm = float(torch.linalg.vector_norm(flat))
+    if math.isinf(norm):  # perhaps only the square of a large but finite float32
+        norm = float(torch.linalg.vector_norm(flat, dtype=torch.float64))
     if largest < norm < math.inf:
         for gradient in gradients:
             gradient.mul_(largest / norm)

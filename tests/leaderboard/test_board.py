@@ -10,11 +10,11 @@ import scipy.stats
 
 from harness.errors import InputError
 from harness.leaderboard.board import leaderboard
+from harness.leaderboard.entrants import PlannedCell
 from harness.leaderboard.rows import Board, Row
-from harness.results.record import CellRecord, Status
+from harness.leaderboard.statistics import COVERAGE
+from harness.record import CellRecord, Status
 from tests.results.records import fill, record
-
-Planned = dict[tuple[str, str, str], int]
 
 
 def cell(
@@ -36,8 +36,17 @@ def cell(
     return record(architecture, dataset=dataset, seed=seed, numbers=numbers, **more)  # type: ignore[arg-type]
 
 
-def board(store: Path, cells: Iterable[CellRecord], planned: Planned | None = None) -> Board:
-    return leaderboard(fill(store, "demo", cells), "demo", planned)
+def plan(cells: Iterable[CellRecord]) -> list[PlannedCell]:
+    """The cells as a suite plans them, before any has run."""
+    return [PlannedCell(*(getattr(cell, key) for key in PlannedCell._fields)) for cell in cells]
+
+
+def board(
+    store: Path, cells: Iterable[CellRecord], planned: Iterable[CellRecord] | None = None
+) -> Board:
+    """The board of the cells done; those planned include them."""
+    wanted = None if planned is None else plan(planned)
+    return leaderboard(fill(store, "demo", cells), "demo", wanted)
 
 
 def names(found: Board) -> list[str]:
@@ -183,8 +192,7 @@ def test_the_failure_rate_has_wilsons_interval(tmp_path: Path) -> None:
 def test_an_incomplete_entrant_is_ranked_after_the_complete(tmp_path: Path) -> None:
     cells = [cell("done", seed=s, error=1.0, share=0.5) for s in range(2)]
     cells += [cell("half", seed=0, error=1e-7)]
-    planned = {(n, "none", "digits"): 2 for n in ("done", "half")}
-    found = board(tmp_path, cells, planned)
+    found = board(tmp_path, cells, [*cells, cell("half", seed=1)])
     assert names(found) == ["done", "half"]
     assert [(r.complete, r.done, r.planned) for r in found.rows] == [(True, 2, 2), (False, 1, 2)]
     assert found.rows[0].rank.value == 1.0
@@ -194,15 +202,14 @@ def test_an_incomplete_entrant_is_ranked_after_the_complete(tmp_path: Path) -> N
 def test_an_unfinished_run_does_not_move_who_is_done(tmp_path: Path) -> None:
     cells = [cell("a", "x", error=1e-3), cell("a", "y", error=1e-3)]
     cells += [cell("b", "x", error=1e-2), cell("b", "y", error=1e-2)]
-    planned = {(n, "none", d): 1 for n in "abc" for d in "xy"}
+    planned = [cell(n, d) for n in "abc" for d in "xy"]
     before = board(tmp_path / "1", cells, planned)
     after = board(tmp_path / "2", [*cells, cell("c", "x", error=1e-7)], planned)
     assert repr(after.rows[:2]) == repr(before.rows[:2])
 
 
 def test_what_was_planned_and_not_run_is_shown(tmp_path: Path) -> None:
-    planned = {(n, "none", "digits"): 1 for n in ("a", "ghost")}
-    found = board(tmp_path, [cell("a")], planned)
+    found = board(tmp_path, [cell("a")], [cell("a"), cell("ghost")])
     ghost = found.rows[1]
     assert ghost.entrant.architecture == "ghost"
     assert (ghost.done, ghost.planned, ghost.complete) == (0, 1, False)
@@ -211,8 +218,8 @@ def test_what_was_planned_and_not_run_is_shown(tmp_path: Path) -> None:
 
 def test_nothing_run_yet_but_planned(tmp_path: Path) -> None:
     (tmp_path / "suite=demo" / "attempts").mkdir(parents=True)
-    found = leaderboard(tmp_path, "demo", {("a", "none", "digits"): 3})
-    assert only(found).done == 0
+    found = leaderboard(tmp_path, "demo", plan(cell("a", seed=s) for s in range(3)))
+    assert (only(found).done, only(found).planned) == (0, 3)
     with pytest.raises(InputError, match="no cell of suite 'demo' is done"):
         leaderboard(tmp_path, "demo")
 
@@ -228,27 +235,68 @@ def test_without_a_plan_the_most_done_is_taken_for_it(tmp_path: Path) -> None:
     assert not found.rows[1].complete
 
 
-def test_only_the_cells_asked_for_count(tmp_path: Path) -> None:
-    kept, stale = cell("a", seed=0, error=1e-3), cell("a", seed=1, error=1e3)
-    fill(tmp_path, "demo", [kept, stale])
-    found = leaderboard(tmp_path, "demo", {("a", "none", "digits"): 1}, only={kept.cell_id})
-    assert only(found).off_error.value == pytest.approx(1e-3)
+def test_only_the_planned_cells_count(tmp_path: Path) -> None:
+    """A cell of older training settings neither counts nor makes an entrant."""
+    kept, stale = cell("a", error=1e-3), cell("a", error=1e3, training={"steps": 9})
+    found = board(tmp_path, [kept, stale], [kept])
+    row = only(found)
+    assert row.off_error.value == pytest.approx(1e-3)
+    assert (row.done, row.planned, row.entrant.settings) == (1, 1, "")
     assert said(found, "1 cell in the store that the suite no longer plans")
 
 
+def test_nothing_planned_is_nothing_to_rank(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no cell of suite 'demo' is done"):
+        board(tmp_path, [cell("a")], [])
+
+
+def steps(n: int, seeds: Iterable[int], error: float = 1e-3) -> list[CellRecord]:
+    return [cell("a", seed=s, error=error, training={"steps": n}) for s in seeds]
+
+
 def test_settings_that_differ_alike_are_entrants_of_their_own(tmp_path: Path) -> None:
-    cells = [
-        cell("a", seed=s, error=e, training={"steps": n})
-        for s in range(2)
-        for n, e in ((300, 1e-2), (1000, 1e-4))
-    ]
-    found = board(tmp_path, cells, {("a", "none", "digits"): 4})
+    found = board(tmp_path, steps(300, range(2), 1e-2) + steps(1000, range(2), 1e-4))
     assert [row.entrant.settings for row in found.rows] == [
         "training.steps=1000",
         "training.steps=300",
     ]
     assert [(row.done, row.planned) for row in found.rows] == [(2, 2), (2, 2)]
-    assert said(found, "share their planned cells evenly")
+
+
+def test_entrants_of_the_same_labels_have_their_own_plan(tmp_path: Path) -> None:
+    cells = steps(300, range(3), 1e-4) + steps(1000, [0], 1e-2)
+    found = board(tmp_path, cells, cells)
+    assert [(r.entrant.settings, r.done, r.planned, r.complete) for r in found.rows] == [
+        ("training.steps=300", 3, 3, True),
+        ("training.steps=1000", 1, 1, True),
+    ]
+    assert [(d.done, d.planned) for d in found.details] == [(3, 3), (1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("seeds_300", "seeds_1000"), [([0], [1]), ([0, 1], []), ([], [0]), ([], [])]
+)
+def test_a_half_done_sweep_has_the_entrants_of_a_done_one(
+    tmp_path: Path, seeds_300: list[int], seeds_1000: list[int]
+) -> None:
+    """No two cells done are alike but for the steps; what is planned tells them apart."""
+    (tmp_path / "suite=demo" / "attempts").mkdir(parents=True)
+    done = steps(300, seeds_300) + steps(1000, seeds_1000)
+    found = board(tmp_path, done, steps(300, range(2)) + steps(1000, range(2)))
+    assert {(r.entrant.settings, r.done, r.planned) for r in found.rows} == {
+        ("training.steps=300", len(seeds_300), 2),
+        ("training.steps=1000", len(seeds_1000), 2),
+    }
+
+
+def test_a_planned_cell_goes_by_the_labels_of_the_plan(tmp_path: Path) -> None:
+    """A label shows what differs from the defaults, and these may have changed since."""
+    (planned,) = plan([cell("a")])
+    today = planned._replace(architecture_label="a(depth=4)", dataset_label="digits(pad=0)")
+    found = leaderboard(fill(tmp_path, "demo", [cell("a")]), "demo", [today])
+    row = only(found)
+    assert (row.entrant.architecture, row.done, row.planned) == ("a(depth=4)", 1, 1)
+    assert [(d.dataset, d.done, d.planned) for d in found.details] == [("digits(pad=0)", 1, 1)]
 
 
 def test_a_setting_that_goes_with_the_dataset_splits_nobody(tmp_path: Path) -> None:
@@ -278,6 +326,38 @@ def test_one_seed_has_no_interval_and_that_is_said(tmp_path: Path) -> None:
     assert not said(two, "one seed on a dataset")
 
 
+@pytest.mark.parametrize(("datasets", "seeds"), [(1, 2), (1, 7), (2, 2), (2, 3), (3, 5)])
+def test_with_few_seeds_the_coverage_of_an_interval_is_said(
+    tmp_path: Path, datasets: int, seeds: int
+) -> None:
+    cells = [cell("few", f"d{d}", s) for d in range(datasets) for s in range(seeds)]
+    cells += [cell("many", f"d{d}", s) for d in range(datasets) for s in range(9)]
+    found = board(tmp_path, cells)
+    simulated = "one dataset" if datasets == 1 else "two datasets"
+    share = COVERAGE[min(datasets, 2)][seeds]
+    assert said(found, f"simulations of {simulated} with {seeds} seeds each")
+    assert said(found, f"only {share} % of those called 95 % held the true error")
+
+
+@pytest.mark.parametrize("seeds", [1, 8])
+def test_no_coverage_is_said_of_enough_seeds_or_of_no_interval(tmp_path: Path, seeds: int) -> None:
+    found = board(tmp_path, [cell("a", seed=s) for s in range(seeds)])
+    assert not said(found, "too narrow")
+
+
+def test_draws_without_anything_finite_are_left_out_and_said(tmp_path: Path) -> None:
+    """Half of the seeds have no error: one draw in four of two seeds is of these alone."""
+    half = [cell("half", seed=0, error=1e-3), cell("half", seed=1, error=math.nan, share=1.0)]
+    found = board(tmp_path / "half", half)
+    estimate = only(found).off_error
+    assert (estimate.low, estimate.high) == pytest.approx((1e-3, 1e-3))
+    assert said(found, "a draw of seeds that held nothing finite")
+    lost = [cell("lost", seed=s, error=math.nan, share=1.0) for s in range(2)]
+    assert not said(board(tmp_path / "lost", lost), "a draw of seeds")
+    fine = [cell("fine", seed=s) for s in range(2)]
+    assert not said(board(tmp_path / "fine", fine), "a draw of seeds")
+
+
 @pytest.mark.parametrize(("n", "p"), [(1, "= 1."), (3, "= 0.25."), (5, "= 0.0625."), (6, None)])
 def test_too_few_datasets_for_significance_is_said(tmp_path: Path, n: int, p: str | None) -> None:
     found = board(tmp_path, [cell(a, f"d{d}", s) for a in "ab" for d in range(n) for s in (0, 1)])
@@ -304,7 +384,7 @@ def test_the_tasks_score_and_those_not_finite(tmp_path: Path) -> None:
 def test_details_are_by_dataset(tmp_path: Path) -> None:
     cells = [cell("a", "x", s, 10.0 ** -(2 * s + 2), share=0.2 * s) for s in range(2)]
     cells += [cell("b", "x", error=1e-9)]
-    found = board(tmp_path, cells, {("a", "none", "x"): 2, ("b", "none", "x"): 1})
+    found = board(tmp_path, cells, cells)
     a = next(d for d in found.details if d.entrant.architecture == "a")
     assert (a.dataset, a.done, a.planned, a.rank, a.failed) == ("x", 2, 2, 2.0, 1)
     assert a.off_error == pytest.approx(1e-3)

@@ -11,7 +11,7 @@ import pytest
 from harness.leaderboard.board import leaderboard
 from harness.leaderboard.render import render
 from harness.leaderboard.rows import Board
-from tests.leaderboard.test_board import cell
+from tests.leaderboard.test_board import cell, plan
 from tests.results.records import fill
 
 
@@ -21,9 +21,8 @@ def board(tmp_path: Path) -> Board:
     cells += [cell("dead(x)[red]", seed=s, error=math.nan, share=1.0) for s in range(2)]
     cells += [cell("late", error=1e-2)]
     cells += [cell("silent", seed=s, error=None) for s in range(2)]
-    planned = {
-        (n, "none", "digits"): 2 for n in ("good(a|b)", "dead(x)[red]", "late", "silent", "no")
-    }
+    names = ("good(a|b)", "dead(x)[red]", "late", "silent", "no")
+    planned = plan(cell(n, seed=s) for n in names for s in range(2))
     return leaderboard(fill(tmp_path, "demo", cells), "demo", planned)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import resources
-from harness.results.record import Status
+from harness.record import Status
 from harness.results.sandbox import run_sql
 from tests.results.records import Numbers, fill, measurement, record, with_measurements
 
@@ -113,6 +113,19 @@ def test_the_tasks_own_score(tmp_path: Path) -> None:
         "b": ("bits_per_dim", 3.5),
         "c": (None, None),
     }
+
+
+def test_the_tasks_score_is_in_the_precision_of_the_training(tmp_path: Path) -> None:
+    """A cell trained in float64 has its score in that alone; probes count in float32 alone."""
+    trained = with_measurements(
+        record(numbers={(*ERROR, "a"): 1e-3}),
+        measurement(*ERROR, "a", 1e-9, precision="float64"),
+        measurement("task", "negative_log_likelihood", "test", 9.0, precision="float64", step=0),
+        measurement("task", "negative_log_likelihood", "test", 2.5, precision="float64"),
+    )
+    (row,) = _rows(fill(tmp_path, "demo", [trained]))
+    assert (row["task_metric"], row["task_score"]) == ("negative_log_likelihood", 2.5)
+    assert math.isclose(row["off_error"], 1e-3)
 
 
 def test_the_same_cell_in_two_suites_stays_apart(tmp_path: Path) -> None:

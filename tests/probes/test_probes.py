@@ -12,7 +12,7 @@ from harness.bijections.base import Bijection, BiLipschitz
 from harness.bijections.lipschitz_network import LipschitzNetwork
 from harness.bijections.residual import Residual
 from harness.probes.base import Inputs
-from harness.results.record import Measurement, NumberStatus
+from harness.record import Measurement, NumberStatus
 from harness.seeding import generator
 from tests.networks import cases, gaussian, network
 

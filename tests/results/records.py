@@ -6,7 +6,7 @@ from dataclasses import replace
 from hashlib import sha1
 from pathlib import Path
 
-from harness.results.record import (
+from harness.record import (
     Attempt,
     CellRecord,
     CurvePoint,

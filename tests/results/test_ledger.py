@@ -6,8 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness.errors import InputError
+from harness.record import Status
 from harness.results.ledger import committed, last_attempts, read_record, specifications
-from harness.results.record import Status
 from harness.results.writer import record_attempt
 from tests.results.records import attempt, fill, record
 

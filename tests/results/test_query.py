@@ -9,8 +9,8 @@ import pytest
 
 from harness import resources
 from harness.errors import InputError
+from harness.record import Measurement, NumberStatus, Status
 from harness.results.query import VIEWS, connect
-from harness.results.record import Measurement, NumberStatus, Status
 from harness.results.writer import commit, record_attempt
 from tests.results.records import attempt, fill, measurement, record, with_measurements
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from harness.record import Attempt, CellRecord, CurvePoint, Measurement
 from harness.results.ledger import read_record
-from harness.results.record import Attempt, CellRecord, CurvePoint, Measurement
 from harness.results.schema import ATTEMPT, CELL, CURVE_POINT, MEASUREMENT, VERSION
 from harness.results.writer import commit, record_attempt
 from tests.results.records import attempt, measurement, record, with_measurements

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from harness.errors import InputError
+from harness.record import Status
 from harness.results.ledger import committed, last_attempts, read_record, sweep_leftovers
 from harness.results.query import connect
-from harness.results.record import Status
 from harness.results.writer import commit, record_attempt
 from tests.results.records import attempt, record
 

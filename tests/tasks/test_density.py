@@ -8,7 +8,7 @@ from harness import registry
 from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection, BiLipschitz
 from harness.datasets.base import Dataset, Splits
-from harness.results.record import NumberStatus
+from harness.record import NumberStatus
 from harness.seeding import generator
 from harness.tasks.base import Task
 from tests.networks import gaussian, normal_log_prob

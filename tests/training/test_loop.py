@@ -8,8 +8,8 @@ from torch import Tensor
 from harness import registry
 from harness.bijections.base import Bijection
 from harness.datasets.base import Dataset
+from harness.record import Status
 from harness.regularizers.base import Regularizer
-from harness.results.record import Status
 from harness.seeding import generator
 from harness.suite.model import Training
 from harness.training.loop import Batches, Trained, train
