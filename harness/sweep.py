@@ -14,6 +14,7 @@ from harness.cluster.schedule import Finished, schedule
 from harness.interrupt import remembered_interrupt
 from harness.progress import SweepProgress, duration
 from harness.record import Status
+from harness.results import layout
 from harness.results.ledger import (
     is_committed,
     last_attempts,
@@ -90,7 +91,7 @@ def run_suite(
         KeyboardInterrupt: Ctrl-C; what has ended is kept.
     """
     begun = time.monotonic()
-    name, store = loaded.suite.name, store.absolute()
+    name, store = loaded.suite.name, layout.checked_store(store).absolute()
     sweep_leftovers(store, name, older_than_seconds=LEFTOVER_SECONDS)
     missing = plan_suite(loaded, store).to_run
     cached = len(loaded.cells) - len(missing)

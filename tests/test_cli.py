@@ -132,6 +132,8 @@ def test_three_mistakes_are_three_sentences_and_nothing_runs(
         (["run", "quickstart", "--inline", "--workers", "2"], "leave out --workers"),
         (["run", "quickstart", "--address", "auto", "--inline"], "leave out"),
         (["run", "missing.yaml"], "missing.yaml"),
+        (["run", "quickstart", "--inline", "--store", "a[b]"], "holds [ ]"),
+        (["sql", "select 1", "--store", "a*b"], "holds *"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(

@@ -25,6 +25,19 @@ def checked_name(what: str, name: str) -> str:
     return name
 
 
+def checked_store(store: Path) -> Path:
+    """The store itself, if DuckDB can be told its path.
+
+    Raises:
+        InputError: The path holds a glob character, which has no escape there.
+    """
+    found = sorted(set("*?[]{}") & set(str(store.absolute())))
+    if found:
+        held = " ".join(found)
+        raise InputError(f"the store's path {store} holds {held}; * ? [ ] {{ }} are not allowed")
+    return store
+
+
 def suite_folder(store: Path, suite: str) -> Path:
     """The folder of one suite."""
     return store / f"suite={checked_name('suite', suite)}"
@@ -58,6 +71,7 @@ def require_store(store: Path) -> Path:
     Raises:
         InputError: There is no such folder, or it holds no suite.
     """
+    checked_store(store)
     make = "`innbench run SUITE` makes one (with --store for another place)"
     if not store.exists():
         raise InputError(f"there is no store at {store}; {make}")
