@@ -172,6 +172,7 @@ ATTEMPTS_SQL = "select cell_id, status, message from attempts order by finished 
 def _run(suite: str, store: Path, address: str | None, workers: int | None, *, inline: bool) -> int:
     """Run; how many cells are left without a result."""
     from harness import sweep  # noqa: PLC0415 - imports torch
+    from harness.cluster.executor import ExecutorDiedError  # noqa: PLC0415
     from harness.progress import duration  # noqa: PLC0415
     from harness.suite.load import load  # noqa: PLC0415
 
@@ -180,6 +181,9 @@ def _run(suite: str, store: Path, address: str | None, workers: int | None, *, i
     make = sweep.inline if inline else sweep.on_ray(address, workers)
     try:
         tally = sweep.run_suite(loaded, store, make, console)
+    except ExecutorDiedError as error:
+        console.print(f"error: {error}", highlight=False)
+        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         console.print("interrupted: what had ended is kept; the same command goes on from there")
         raise typer.Exit(130) from None

@@ -31,7 +31,7 @@ def probe_inputs(dataset: Dataset, splits: Splits, step: int, device: torch.devi
 def run_cell(cell: Cell, device: torch.device) -> CellRecord:
     """Train the cell's network and measure it.
 
-    A cell that diverges is measured at its last finite weights.
+    A cell that diverges is measured as it is when training ends.
 
     Raises:
         Exception: Whatever an entry raises; the caller makes an attempt of it.

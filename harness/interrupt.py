@@ -1,4 +1,4 @@
-"""Ctrl-C that is never lost."""
+"""Ctrl-C, and a scheduler's SIGTERM, that are never lost."""
 
 import signal
 import threading
@@ -47,7 +47,8 @@ def remembered_interrupt() -> Iterator[Interrupted]:
         if state.raising or again:
             raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGINT, press)
+    # SIGTERM as well: it is how schedulers end a job, and nothing may be left behind then either.
+    before = {number: signal.signal(number, press) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield state
         state.check()
@@ -56,4 +57,5 @@ def remembered_interrupt() -> Iterator[Interrupted]:
             raise KeyboardInterrupt from None
         raise
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -172,7 +172,7 @@ def _plug_ins(axis: str) -> tuple[dict[str, Entry], dict[str, str]]:
             continue
         try:
             found[point.name] = _load(axis, point.name, point.load(), origin)
-        except Exception as error:  # noqa: BLE001, RUF100 - a stranger's module may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001, RUF100 - a stranger's module may raise anything
             failed[label] = f"{type(error).__name__}: {error}"
     return found, failed
 

@@ -73,7 +73,7 @@ def _run(
     try:
         record = run_cell(Cell.from_specification(specification), device)
         commit(store, suite, record)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
         status = Status.OUT_OF_MEMORY if memory else Status.ERROR
         message = f"{type(error).__name__}: {error}".split("\n")[0]

@@ -53,8 +53,9 @@ def test_additive_and_residual_come_back_from_everywhere(architecture: str) -> N
         assert value["reconstruction", "l2_worst_finite", inputs] < 1e-2
 
 
-def test_affine_with_a_bounded_scale_stays_finite() -> None:
-    record, value = measured("affine(scale=bounded_sigmoid)")
+@pytest.mark.parametrize("scale", ["bounded_sigmoid", "bounded_exp"])
+def test_affine_with_a_bounded_scale_stays_finite(scale: str) -> None:
+    record, value = measured(f"affine(scale={scale})")
     assert record.status is Status.OK
     for inputs in ("test", *OFF_DISTRIBUTION):
         assert value["reconstruction", "non_finite_fraction", inputs] == 0

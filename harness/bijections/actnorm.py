@@ -43,6 +43,8 @@ class ActNorm(Bijection):
     def bounds(self) -> BiLipschitz:
         """``max exp(log_scale)`` and ``1 / min exp(log_scale)``: a diagonal map, tight."""
         log_scale = self.log_scale.detach().double()
+        if not log_scale.isfinite().all():  # diverged: nothing is bounded
+            return BiLipschitz(math.inf, math.inf)
         return BiLipschitz(float(log_scale.max().exp()), float((-log_scale.min()).exp()))
 
     @torch.no_grad()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.bijections.base import Bijection, BiLipschitz
+from harness.bijections.spectral import singular_range
 
 
 class LULinear(Bijection):
@@ -64,5 +65,5 @@ class LULinear(Bijection):
 
     def bounds(self) -> BiLipschitz:
         """``‖W‖₂`` and ``‖W⁻¹‖₂`` by singular value decomposition in float64: tight."""
-        values = torch.linalg.svdvals(self.weight().detach().double())
-        return BiLipschitz(float(values[0]), float(1 / values[-1]))
+        largest, smallest = singular_range(self.weight())
+        return BiLipschitz(largest, 1 / smallest if smallest > 0 else math.inf)

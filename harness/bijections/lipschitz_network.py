@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.bijections.networks import linear
-from harness.bijections.spectral import gram_upper_bound
+from harness.bijections.spectral import exact_norm, gram_upper_bound
 
 
 def lip_swish(x: Tensor) -> Tensor:
@@ -100,5 +100,5 @@ class LipschitzNetwork(nn.Module):
         """``Π ‖W_i‖₂`` of the normalised weights, at most ``coefficient``."""
         bound = 1.0
         for weight in self.weights():
-            bound *= float(torch.linalg.matrix_norm(weight.detach().double(), ord=2))
+            bound *= exact_norm(weight)
         return bound

@@ -1,5 +1,7 @@
 """Invertible residual block."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -73,4 +75,4 @@ class Residual(Bijection):
     def bounds(self) -> BiLipschitz:
         """``1 + c`` and ``1 / (1 - c)`` (arXiv 1811.00995, lemma 2)."""
         c = self.network.lipschitz()
-        return BiLipschitz(1 + c, 1 / (1 - c))
+        return BiLipschitz(1 + c, 1 / (1 - c) if c < 1 else math.inf)

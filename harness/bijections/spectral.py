@@ -4,6 +4,8 @@ A power iteration approaches the norm from below, so a layer divided by it can s
 These bounds hold from above.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -52,10 +54,21 @@ def convolution_upper_bound(kernel: Tensor) -> float:
     Args:
         kernel: Shape ``(C_out, C_in, K, K)``.
     """
-    taps = kernel.detach().double().flatten(2).permute(2, 0, 1)
-    return float(torch.linalg.matrix_norm(taps, ord=2).sum())
+    return sum(exact_norm(tap) for tap in kernel.flatten(2).permute(2, 0, 1))
 
 
 def exact_norm(weight: Tensor) -> float:
-    """``‖W‖₂`` by singular value decomposition in float64."""
-    return float(torch.linalg.matrix_norm(weight.detach().double(), ord=2))
+    """``‖W‖₂`` by singular value decomposition in float64; inf if W is not finite."""
+    return singular_range(weight)[0]
+
+
+def singular_range(weight: Tensor) -> tuple[float, float]:
+    """``σ_max`` and ``σ_min`` in float64; inf and 0, what bounds nothing, if W is not finite.
+
+    LAPACK fails on a matrix that is not finite, and a network that diverged has such weights.
+    """
+    double = weight.detach().double()
+    if not double.isfinite().all():
+        return math.inf, 0.0
+    values = torch.linalg.svdvals(double)
+    return float(values[0]), float(values[-1])

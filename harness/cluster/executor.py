@@ -9,6 +9,10 @@ from typing import Any, Protocol, Self
 Work = Callable[..., Any]
 
 
+class ExecutorDiedError(Exception):
+    """The executor itself is gone; no work is to blame."""
+
+
 @dataclass(frozen=True)
 class Ended:
     """One submitted piece of work that ended.

@@ -2,7 +2,6 @@
 
 import fcntl
 import logging
-import math
 import os
 import secrets
 import shutil
@@ -13,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from harness.cluster.executor import Ended, Work
+from harness.cluster.executor import Ended, ExecutorDiedError, Work
 from harness.errors import InputError
 
 LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
@@ -79,20 +78,21 @@ class RayExecutor:
         have = ray.cluster_resources()
         self.device = "cuda" if self._gpus and have.get("GPU", 0) else "cpu"
         gpus = self._gpus if self.device == "cuda" else 0
-        self.slots = int(have.get("CPU", 0) / self._cpus)
+        # With --workers the local Ray has that many logical cores, one for each cell.
+        given = self._workers is not None and self._address is None
+        cpus = 1 if given else self._cpus
+        self.slots = int(have.get("CPU", 0) / cpus)
         if gpus:
             self.slots = min(self.slots, int(have["GPU"] / gpus))
-        if self._workers and self._address is None:
-            self.slots = min(self.slots, self._workers)
         if self.slots < 1:
-            need = f"{self._cpus:g} CPUs" + (f" and {gpus:g} GPUs" if gpus else "")
+            need = f"{cpus:g} CPUs" + (f" and {gpus:g} GPUs" if gpus else "")
             raise InputError(
                 f"a cell needs {need} (resources in the suite), more than the cluster has: "
                 f"{have.get('CPU', 0):g} CPUs, {have.get('GPU', 0):g} GPUs"
             )
         # Four in flight for each slot hides the driver's round trip (measured on no-op tasks).
         self.window = 4 * self.slots
-        task = ray.remote(num_cpus=self._cpus, num_gpus=gpus, max_calls=0, max_retries=0)
+        task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_calls=0, max_retries=0)
         self._task = task(self._work)
 
     def _start_local(self) -> None:
@@ -113,7 +113,7 @@ class RayExecutor:
         self._lock = (self._folder / LOCK).open("w")
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         ray.init(
-            num_cpus=math.ceil(self._workers * self._cpus) if self._workers else None,
+            num_cpus=self._workers,
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
@@ -143,8 +143,10 @@ class RayExecutor:
             return Ended(ticket, ray.get(reference))
         except ray.exceptions.NodeDiedError as error:
             return Ended(ticket, lost=_sentence(error), blameless=True)
-        except ray.exceptions.RayTaskError:
-            raise  # the work catches what a cell raises: this is a defect of the harness
+        except ray.exceptions.LocalRayletDiedError as error:
+            raise ExecutorDiedError(
+                "Ray itself died; what had ended is kept, and the same command goes on from there"
+            ) from error
         except ray.exceptions.RayError as error:
             return Ended(ticket, lost=_sentence(error))
 

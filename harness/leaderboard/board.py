@@ -175,7 +175,7 @@ class _Numbers:
             measured=any(cell.off_error is not None for cell in cells),
             left_out=sum(cell.off_sets_none_finite + _lost(cell.test_error) for cell in cells),
             test_error=10**log_test,
-            non_finite=float(over_datasets[1]),
+            non_finite=float(over_datasets[5]),
             worst_non_finite=max((_number(c.worst_non_finite) for c in cells), default=math.nan),
             failed=failed,
             failure_rate=Estimate(
@@ -189,7 +189,7 @@ class _Numbers:
 
     def _detail(self, e: int, d: int) -> Detail:
         cells = self.cells[e][d]
-        log_off, share, log_test, blown_up, score = map(float, self.means[e, d])
+        log_off, _, log_test, blown_up, score, share = map(float, self.means[e, d])
         return Detail(
             entrant=self.entrants[e],
             dataset=self.datasets[d],
@@ -206,17 +206,25 @@ class _Numbers:
         )
 
 
-_COLUMNS = ("log10 off_error", "non_finite", "log10 test_error", "blown_up", "task_score")
+_COLUMNS = (
+    "log10 off_error",
+    "ranked_non_finite",
+    "log10 test_error",
+    "blown_up",
+    "task_score",
+    "non_finite",
+)
 
 
 def _numbers(score: Score) -> list[float]:
     """The numbers of a cell in the order of ``_COLUMNS``; NaN where one is missing."""
     return [
         _log10(score.off_error),
-        _number(score.non_finite),
+        _number(score.ranked_non_finite),
         _log10(score.test_error),
         _number(score.blown_up),
         _number(score.task_score),
+        _number(score.non_finite),
     ]
 
 

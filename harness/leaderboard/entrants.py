@@ -47,6 +47,7 @@ class Score:
     test_error: float | None
     non_finite: float | None
     worst_non_finite: float | None
+    ranked_non_finite: float | None
     failed: bool
     blown_up: float | None
     task_metric: str | None

@@ -41,10 +41,12 @@ def of(
     """
     notes = [
         "rank: on each dataset by the share of non-finite inputs, then by the error, both off "
-        "distribution and averaged over seeds; then the mean over datasets. Lower is better.",
+        "distribution and averaged over seeds, where a cell that diverged in training counts as "
+        "wholly non-finite; then the mean over datasets. Lower is better.",
         "error: L2 norm of x - inverse(forward(x)) in float32; its median over the finite ones of "
         "an input set, and the geometric interquartile mean over datasets.",
-        "failed: training diverged, or an off-distribution input came back as NaN or inf.",
+        "failed: training diverged, or an input, off distribution or of the test set, came back as "
+        "NaN or inf.",
     ]
     if incomplete:
         notes.append(

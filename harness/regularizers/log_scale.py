@@ -48,6 +48,9 @@ def _has_scale(architecture: str, shape: Shape) -> bool:
 
 
 def _refuses(combination: Combination) -> str | None:
+    architecture = registry.get("architecture", combination.architecture.name)
+    if architecture.refuses is not None and architecture.refuses(combination) is not None:
+        return None  # it has said so itself
     if _has_scale(combination.architecture.model_dump_json(), combination.shape):
         return None
     name = combination.architecture.name

@@ -31,10 +31,10 @@ def checked_store(store: Path) -> Path:
     Raises:
         InputError: The path holds a glob character, which has no escape there.
     """
-    found = sorted(set("*?[]{}") & set(str(store.absolute())))
+    found = sorted(set("*?[]{}\\") & set(str(store.absolute())))
     if found:
         held = " ".join(found)
-        raise InputError(f"the store's path {store} holds {held}; * ? [ ] {{ }} are not allowed")
+        raise InputError(f"the store's path {store} holds {held}; * ? [ ] {{ }} \\ are not allowed")
     return store
 
 

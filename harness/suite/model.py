@@ -72,7 +72,7 @@ class Resources(_Strict):
             raise PydanticCustomError("fraction", "Input should be a whole number where above 1")
         return value
 
-    cpus: float = Field(1.0, gt=0, description="Processor cores of one cell.")
+    cpus: float = Field(1.0, ge=0.01, description="Processor cores of one cell.")
     gpus: float = Field(0.0, ge=0, description="Graphics cards of one cell; a fraction shares one.")
 
 

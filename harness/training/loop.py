@@ -56,8 +56,8 @@ def train(
     """Train in place.
 
     Data-dependent initialisation first, on one batch of its own. A step whose loss or gradient
-    norm is not finite is not taken: training ends there as ``diverged``, with the last finite
-    weights, which are then probed like any others.
+    norm is not finite is not taken: training ends there as ``diverged``, with the weights as they
+    are, which the step before may have left not finite. They are probed like any others.
     """
     dtype = getattr(torch, settings.precision)
     flow.to(dtype).train()

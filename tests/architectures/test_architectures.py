@@ -8,6 +8,7 @@ import torch
 from harness import registry
 from harness.bijections.base import Bijection
 from harness.datasets.base import Dataset
+from harness.probes.base import Inputs
 from harness.registry import UnresolvedError
 from harness.seeding import generator
 from harness.suite.model import Training
@@ -90,6 +91,22 @@ def test_after_training_in_float32(name: str, data: str) -> None:
     x = dataset.prepare(dataset.read().test[:16], generator(0, "x"))
     conformance.check_round_trip(flow, x, tolerance=1e-4)
     conformance.check_log_det(flow.double(), x[:3].double())
+
+
+@architecture
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_network_whose_weights_are_lost_is_still_measured(case: str, value: float) -> None:
+    """Divergence is a result: every probe has numbers for it, and no bound is claimed."""
+    flow, shape = network(case, dtype=torch.float32)
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            parameter.fill_(value)
+    bounds = flow.bounds()
+    assert not bounds.forward < math.inf
+    x = gaussian(3, shape).float()
+    for name in registry.names("probe"):
+        probe = registry.build("probe", registry.resolve("probe", name))
+        assert probe(flow, Inputs({"test": x}, 1.0, 0), generator(0, name))
 
 
 def test_nested_parameters_are_settled_by_name() -> None:

@@ -65,7 +65,7 @@ SAID = """
 22: overrides[0].training.steps: should be a valid integer; got 'yes'
 23: overrides[1]: the key 'training' is needed
 24: probes[2]: the probe 'sampling' is already on line 24
-25: resources.cpus: should be greater than 0; got 0
+25: resources.cpus: should be greater than or equal to 0.01; got 0
 25: resources.gpus: should be a finite number; got inf
 26: name: this key was already given on line 1
 """

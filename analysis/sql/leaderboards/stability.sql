@@ -26,7 +26,8 @@ sorted_out as (
             when probe = 'reconstruction' and inputs in ('none', 'train') then null
             when metric = 'l2_median' and inputs = 'test' then 'test_error'
             when metric = 'l2_median' then 'off_error'
-            when metric = 'non_finite_fraction' and inputs != 'test' then 'off_non_finite'
+            when metric = 'non_finite_fraction' and inputs = 'test' then 'test_non_finite'
+            when metric = 'non_finite_fraction' then 'off_non_finite'
             when metric = 'blown_up_fraction' and inputs = 'temperature_2' then 'blown_up'
             when probe = 'task' and inputs = 'test' then metric
         end as what,
@@ -49,6 +50,7 @@ per_cell as (
         any_value(value) filter (what = 'test_error') as test_error,
         avg(value) filter (what = 'off_non_finite') as off_non_finite,
         max(value) filter (what = 'off_non_finite') as worst_non_finite,
+        any_value(value) filter (what = 'test_non_finite') as test_non_finite,
         any_value(value) filter (what = 'blown_up') as blown_up,
         any_value(value) filter (what = 'bits_per_dim') as bits_per_dim,
         any_value(value) filter (what = 'negative_log_likelihood') as negative_log_likelihood
@@ -75,8 +77,13 @@ select
     -- A diverged network that could not be probed gave nothing back.
     coalesce(off_non_finite, if(cells.status = 'diverged', 1, null)) as non_finite,
     coalesce(worst_non_finite, if(cells.status = 'diverged', 1, null)) as worst_non_finite,
-    -- A cell failed if training diverged, or if any off-distribution input did not come back.
-    cells.status = 'diverged' or coalesce(worst_non_finite > 0, false) as failed,
+    -- The same for ranking: a network whose training diverged is no flow of the data, however well
+    -- its weights invert, so it counts as having given nothing back.
+    if(cells.status = 'diverged', 1, off_non_finite) as ranked_non_finite,
+    -- A cell failed if training diverged, or if any input, of the test set too, did not come back.
+    cells.status = 'diverged'
+        or coalesce(worst_non_finite > 0, false)
+        or coalesce(test_non_finite > 0, false) as failed,
     -- Share of samples at temperature 2 that blew up.
     blown_up,
     -- The task's own score: lower is better, for both.
