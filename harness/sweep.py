@@ -129,18 +129,22 @@ def _last(outcome: Outcome) -> str:
 
 
 def _outcomes(finished: Finished, ids: list[str], store: Path, suite: str) -> list[Outcome]:
-    """What the worker said, held against the store; where it died every time, in its stead."""
+    """What the worker said, held against the store; where it died, an attempt in its stead.
+
+    Nothing where the pack will be tried again: its cells have not ended.
+    """
     if not finished.lost:
         return [_seen(outcome, store, suite) for outcome in finished.result]
-    message = f"the worker died {finished.attempt} times: {finished.lost}"
+    status = Status.PREEMPTED if finished.blameless else Status.ERROR
+    message = f"the worker died in try {finished.attempt}: {finished.lost}"
     outcomes = []
     for cell_id in ids:
         if is_committed(store, suite, cell_id):
             outcomes.append(Outcome(cell_id, Status.OK, 0.0))
             continue
-        failed(store, suite, cell_id, finished.attempt, Status.ERROR, message, "")
-        outcomes.append(Outcome(cell_id, Status.ERROR, 0.0, message))
-    return outcomes
+        failed(store, suite, cell_id, finished.attempt, status, message, "")
+        outcomes.append(Outcome(cell_id, status, 0.0, message))
+    return [] if finished.again else outcomes
 
 
 def _seen(outcome: Outcome, store: Path, suite: str) -> Outcome:

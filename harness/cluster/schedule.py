@@ -13,13 +13,15 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class Finished:
-    """One piece of work that will not run again.
+    """One try of a piece of work that ended.
 
     Attributes:
-        number: Its place in what was scheduled.
-        attempt: The try that it ended with, counted from 1.
-        result: What it returned, or ``None`` where every attempt was lost.
-        lost: Why the last attempt was lost, or empty.
+        number: The piece's place in what was scheduled.
+        attempt: Which try, counted from 1.
+        result: What it returned, or ``None`` where it was lost.
+        lost: Why it was lost, or empty.
+        blameless: Its node was lost: the work had no part in it.
+        again: It was lost and will be tried again.
         running: How many pieces run now.
     """
 
@@ -27,11 +29,13 @@ class Finished:
     attempt: int
     result: Any
     lost: str
+    blameless: bool
+    again: bool
     running: int
 
 
 def schedule(work: Sequence[tuple[Any, ...]], executor: Executor) -> Iterator[Finished]:
-    """Run every piece of work; yield each as it ends.
+    """Run every piece of work; yield each try as it ends, the last of a piece without ``again``.
 
     Args:
         work: Arguments of each piece; the number of the attempt is added as the last one.
@@ -48,8 +52,8 @@ def schedule(work: Sequence[tuple[Any, ...]], executor: Executor) -> Iterator[Fi
             ticket += 1
         ended = executor.wait()
         number, attempt, counted = flying.pop(ended.ticket)
-        if ended.lost and (ended.blameless or counted < ATTEMPTS):
+        again = bool(ended.lost) and (ended.blameless or counted < ATTEMPTS)
+        if again:
             queue.append((number, attempt + 1, counted if ended.blameless else counted + 1))
-            continue
         running = min(executor.slots, len(flying) + len(queue))
-        yield Finished(number, attempt, ended.result, ended.lost, running)
+        yield Finished(number, attempt, ended.result, ended.lost, ended.blameless, again, running)

@@ -73,7 +73,8 @@ def test_ray_schedules_survives_dead_workers_and_stays_on_loopback(tmp_path: Pat
     with RayExecutor(work, None, 2, cpus=1, gpus=0.5) as executor:
         assert executor.slots == 2
         assert executor.device == "cpu"  # no GPU on this cluster: its cells run on CPUs
-        ended = {one.number: one for one in schedule([(n,) for n in range(12)], executor)}
+        work_of = [(n,) for n in range(12)]
+        ended = {one.number: one for one in schedule(work_of, executor) if not one.again}
         addresses = _listening(_children(os.getpid()))
     assert len(addresses) > 0
     assert addresses <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
@@ -86,6 +87,45 @@ def test_ray_schedules_survives_dead_workers_and_stays_on_loopback(tmp_path: Pat
     assert len(list(tmp_path.glob("2-*"))) == 3
     # Processes are reused: far fewer than cells, though three of them died.
     assert len({result["pid"] for result in results}) <= 6
+
+
+def test_workers_are_as_many_as_asked_for_however_little_a_cell_needs(tmp_path: Path) -> None:
+    marks = str(tmp_path)
+
+    def work(number: int, attempt: int) -> int:
+        mark = Path(marks, str(number))
+        mark.touch()
+        time.sleep(0.2)
+        beside = len(list(Path(marks).glob("*")))
+        mark.unlink()
+        return beside
+
+    with RayExecutor(work, None, 1, cpus=0.25, gpus=0) as executor:
+        assert executor.slots == 1
+        assert [one.result for one in schedule([(n,) for n in range(6)], executor)] == [1] * 6
+
+
+def test_the_death_of_ray_itself_is_told_and_blames_nobody(tmp_path: Path) -> None:
+    (tmp_path / "killed.yaml").write_text(SUITE)
+    store = tmp_path / "results"
+    driver = start("run", "killed.yaml", "--workers", "2", cwd=tmp_path)
+    while not ledger.committed(store, "killed"):
+        assert driver.poll() is None, driver.communicate()
+        time.sleep(0.02)
+    (raylet,) = (pid for pid in _children(driver.pid) if _name(pid) == "raylet")
+    os.kill(raylet, signal.SIGKILL)
+    _, err = driver.communicate(timeout=120)
+    assert driver.returncode == 1, err
+    assert "Ray itself died" in err
+    assert "Traceback" not in err
+    assert ledger.last_attempts(store, "killed") == {}
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def test_more_than_the_machine_has_is_a_sentence() -> None:

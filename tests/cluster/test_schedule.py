@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from harness.cluster.executor import Ended, InlineExecutor
-from harness.cluster.schedule import ATTEMPTS, schedule
+from harness.cluster.executor import Ended, Executor, InlineExecutor
+from harness.cluster.schedule import ATTEMPTS, Finished, schedule
 
 
 class Losing(InlineExecutor):
@@ -31,6 +31,11 @@ class Losing(InlineExecutor):
         return ended
 
 
+def finished(work: list[tuple[Any, ...]], executor: Executor) -> list[Finished]:
+    """The last try of each piece."""
+    return [one for one in schedule(work, executor) if not one.again]
+
+
 def test_every_piece_ends_once_and_flights_are_bounded() -> None:
     executor = Losing({}, blameless=0)
     ended = list(schedule([(n,) for n in range(20)], executor))
@@ -41,7 +46,10 @@ def test_every_piece_ends_once_and_flights_are_bounded() -> None:
 
 
 def test_a_lost_piece_is_tried_again_and_then_given_up() -> None:
-    ended = list(schedule([(0,), (1,), (2,)], Losing({0: 1, 2: 99}, blameless=0)))
+    tries = list(schedule([(0,), (1,), (2,)], Losing({0: 1, 2: 99}, blameless=0)))
+    ended = [one for one in tries if not one.again]
+    lost = [(one.number, one.attempt) for one in tries if one.lost]
+    assert sorted(lost) == [(0, 1), *((2, n) for n in range(1, ATTEMPTS + 1))]
     by_number = {one.number: one for one in ended}
     assert len(ended) == 3
     assert by_number[0].result == (0, 2)
@@ -52,10 +60,10 @@ def test_a_lost_piece_is_tried_again_and_then_given_up() -> None:
 
 
 def test_a_lost_node_does_not_count() -> None:
-    (ended,) = schedule([(0,)], Losing({0: 7}, blameless=7))
+    (ended,) = finished([(0,)], Losing({0: 7}, blameless=7))
     assert ended.result == (0, 8)
     # Nor does it use up a try of a piece that then takes its process down.
-    (ended,) = schedule([(0,)], Losing({0: 5 + ATTEMPTS - 1}, blameless=5))
+    (ended,) = finished([(0,)], Losing({0: 5 + ATTEMPTS - 1}, blameless=5))
     assert ended.result == (0, 5 + ATTEMPTS)
 
 

@@ -69,6 +69,26 @@ def test_smaller_errors_come_first(tmp_path: Path) -> None:
     assert [row.rank.value for row in found.rows] == [1.0, 2.0, 3.0]
 
 
+def test_a_cell_that_diverged_ranks_behind_one_that_trained(tmp_path: Path) -> None:
+    """Untrained weights invert well: that is no merit."""
+    cells = [cell("diverged", error=1e-7, status=Status.DIVERGED), cell("trained", error=1e-2)]
+    found = board(tmp_path, cells)
+    assert names(found) == ["trained", "diverged"]
+    row = found.rows[1]
+    assert (row.failed, row.non_finite) == (1, 0.0)  # what was measured is shown as it was
+
+
+def test_a_test_input_that_does_not_come_back_is_a_failure(tmp_path: Path) -> None:
+    numbers = {
+        ("reconstruction", "l2_median", "uniform"): 1e-6,
+        ("reconstruction", "non_finite_fraction", "uniform"): 0.0,
+        ("reconstruction", "non_finite_fraction", "test"): 0.01,
+    }
+    found = board(tmp_path, [record("a", dataset="digits", seed=0, numbers=numbers)])
+    assert only(found).failed == 1
+    assert only(found).non_finite == 0.0
+
+
 def test_what_does_not_come_back_weighs_more_than_an_error(tmp_path: Path) -> None:
     found = board(tmp_path, [cell("brittle", error=1e-7, share=0.01), cell("rough", error=1e3)])
     assert names(found) == ["rough", "brittle"]
