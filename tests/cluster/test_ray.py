@@ -121,6 +121,23 @@ def test_the_death_of_ray_itself_is_told_and_blames_nobody(tmp_path: Path) -> No
     assert ledger.last_attempts(store, "killed") == {}
 
 
+def test_a_killed_worker_leaves_an_attempt_and_its_cell_is_run_again(tmp_path: Path) -> None:
+    (tmp_path / "killed.yaml").write_text(SUITE.replace("steps: 30", "steps: 300"))
+    store = tmp_path / "results"
+    driver = start("run", "killed.yaml", "--workers", "2", cwd=tmp_path)
+    while not ledger.committed(store, "killed"):
+        assert driver.poll() is None, driver.communicate()
+        time.sleep(0.02)
+    busy = [pid for pid in _children(driver.pid) if _name(pid).startswith("ray::run_pack")]
+    os.kill(busy[0], signal.SIGKILL)
+    _, err = driver.communicate(timeout=180)
+    assert driver.returncode == 0, err
+    assert len(ledger.committed(store, "killed")) == 24
+    (attempt,) = ledger.last_attempts(store, "killed").values()
+    assert (attempt.attempt, attempt.status) == (1, "error")
+    assert "the worker died in try 1" in attempt.message
+
+
 def _name(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/comm").read_text().strip()
