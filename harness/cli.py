@@ -1,6 +1,7 @@
 """The command ``innbench``: the verbs, thin. 0 done, 1 cells failed, 2 bad input."""
 
 import json
+import os
 import shlex
 import sys
 from enum import StrEnum
@@ -91,7 +92,7 @@ def _options(
 
 @app.command()
 def quickstart(store: StoreOption = STORE, inline: InlineOption = False) -> None:
-    """Run the suite of that name and show its leaderboard: about a minute on two cores."""
+    """Run the suite of that name and show its leaderboard: a minute or two on two cores."""
     failed = _run("quickstart", store, None, None, inline=inline)
     _leaderboard("quickstart", store, BoardFormat.TABLE)
     raise typer.Exit(1 if failed else 0)
@@ -125,7 +126,9 @@ def list_entries(
 def plan(
     suite: SuiteArgument,
     store: StoreOption = STORE,
-    workers: Annotated[int, typer.Option(min=1, help="Cells at a time, for the time.")] = 1,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Cells at a time, for the time; all cores by default.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the cells of a suite, why each will run or not, and how long it should take."""
@@ -133,7 +136,9 @@ def plan(
     from harness.suite.load import load  # noqa: PLC0415
     from harness.sweep import plan_suite  # noqa: PLC0415
 
-    planned = plan_suite(load(suite), store)
+    loaded = load(suite)
+    planned = plan_suite(loaded, store)
+    workers = workers or max(1, int((os.cpu_count() or 1) / loaded.resources.cpus))
     if as_json:
         _say(json.dumps(as_plain(planned, workers), indent=2, ensure_ascii=False) + "\n")
         return

@@ -12,6 +12,7 @@ A plug-in that cannot be imported is reported by :func:`broken` and otherwise ig
 import functools
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -222,7 +223,7 @@ def resolve(axis: str, value: object) -> Choice:
         value = {"name": value}
     what = axis.replace("_", " ")
     if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
-        sentence = f"expected a name, or a mapping with a 'name', of a {what}; got {value!r}"
+        sentence = f"expected a name, or a mapping with a 'name', of the axis {what}; got {value!r}"
         raise UnresolvedError([((), sentence)])
     found = get(axis, value["name"])
     if set(value) == {"name", "version", "parameters"}:  # a choice in its stored form
@@ -259,7 +260,8 @@ def _sentence(found: Entry, error: dict[str, Any]) -> tuple[Key, str]:
         hint = allowed_and_nearest(given, found.parameters.model_fields)
         return location, f"{what} has no parameter {given!r}; {hint}"
     if error["type"] == "literal_error":
-        return location, f"{error['msg']}; got {error['input']!r}"
+        given, allowed = str(error["input"]), re.findall(r"'([^']*)'", error["ctx"]["expected"])
+        return location, f"{what} does not take {given!r}; {allowed_and_nearest(given, allowed)}"
     if error["type"] == "missing":
         return location[:-1], f"{what} needs the parameter {location[-1]!r}"
     return location, f"{what}: {error['msg'].lower()}; got {error['input']!r}"

@@ -21,6 +21,7 @@ from harness.results.ledger import (
     specifications,
     sweep_leftovers,
 )
+from harness.results.writer import require_writable
 from harness.suite.load import LoadedSuite
 from harness.suite.plan import Done, Plan, packs, plan
 from harness.worker import Outcome, failed, run_pack
@@ -92,6 +93,7 @@ def run_suite(
     """
     begun = time.monotonic()
     name, store = loaded.suite.name, layout.checked_store(store).absolute()
+    require_writable(store, name)
     sweep_leftovers(store, name, older_than_seconds=LEFTOVER_SECONDS)
     missing = plan_suite(loaded, store).to_run
     cached = len(loaded.cells) - len(missing)

@@ -4,7 +4,6 @@ The views' SQL stands in ``analysis/sql/views``; it builds on ``stored.cells`` a
 ``stored.attempts``, which are made here: the files as they are, and the suite out of their path.
 """
 
-import re
 from pathlib import Path
 
 import duckdb
@@ -59,7 +58,7 @@ def _stored(
     connection: duckdb.DuckDBPyConnection, folder: Path, kind: str, schema: pa.Schema
 ) -> None:
     """Make ``stored.<kind>``: the columns of the schema, and ``suite``."""
-    if next(folder.glob(f"suite=*/{kind}/*{layout.SUFFIX}"), None) is None:
+    if next(folder.glob(f"suite=*/{kind}/[!.]*{layout.SUFFIX}"), None) is None:
         connection.register("nothing_yet", schema.empty_table())
         connection.execute(
             f"create table stored.{kind} as select *, ''::varchar as suite from nothing_yet"  # noqa: S608
@@ -68,7 +67,7 @@ def _stored(
         return
     # The suite is read from the path and not by hive partitioning: that would take every
     # name=value folder above the store for a column, and such a column would win over ours.
-    pattern = f"{_literal(str(folder))}/suite=*/{kind}/*{layout.SUFFIX}"
+    pattern = f"{folder}/suite=*/{kind}/[!.]*{layout.SUFFIX}"
     connection.execute(
         f"""
         create view stored.{kind} as
@@ -77,11 +76,6 @@ def _stored(
         from read_parquet({_quoted(pattern)}, filename = true, hive_partitioning = false)
         """  # noqa: S608 - the pattern is quoted, the kind is a constant
     )
-
-
-def _literal(path: str) -> str:
-    """A path in which no character means more to a glob than itself."""
-    return re.sub(r"([*?\[\]])", r"[\1]", path)
 
 
 def _quoted(text: str) -> str:

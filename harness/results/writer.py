@@ -47,6 +47,24 @@ def record_attempt(store: Path, suite: str, attempt: Attempt) -> None:
     _publish(layout.attempts_folder(store, suite) / name, attempt_table(attempt))
 
 
+def require_writable(store: Path, suite: str) -> None:
+    """Find out before a sweep, not after its first cell, that nothing can be written.
+
+    Raises:
+        InputError: The store cannot be written.
+    """
+    folder = layout.cells_folder(store, suite)
+    probe = folder / f"{layout.TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch(exist_ok=False)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise InputError(f"cannot write into {folder}: {reason}") from error
+    finally:
+        probe.unlink(missing_ok=True) if probe.parent.is_dir() else None
+
+
 def _publish(final: Path, table: pa.Table) -> bool:
     temporary = final.with_name(f"{layout.TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}")
     try:

@@ -120,12 +120,26 @@ def test_cells_committed_later_are_seen(store: Path) -> None:
     connection.close()
 
 
-@pytest.mark.parametrize("name", ["a[bc]*?", "it's", "seed=7", "suite=x", "with space"])
+@pytest.mark.parametrize("name", ["it's", "seed=7", "suite=x", "with space", "ünï,;~%20"])
 def test_a_path_means_nothing_but_itself(tmp_path: Path, name: str) -> None:
     store = fill(tmp_path / name, "demo", [record(seed=1)])
-    fill(tmp_path / "ab", "wrong", [record(seed=2)])  # what the pattern would also match
     connection = connect(store)
     assert connection.execute("select suite, seed from cells").fetchall() == [("demo", 1)]
+    connection.close()
+
+
+@pytest.mark.parametrize("name", ["a[bc]", "a*", "a?", "{a,b}", "a\\b"])
+def test_a_path_that_would_be_a_pattern_is_refused(tmp_path: Path, name: str) -> None:
+    store = fill(tmp_path / name, "demo", [record(seed=1)])
+    with pytest.raises(InputError, match="are not allowed"):
+        connect(store)
+
+
+def test_hidden_files_of_other_programs_are_not_read(tmp_path: Path) -> None:
+    store = fill(tmp_path / "store", "demo", [record(seed=1)])
+    (store / "suite=demo" / "cells" / "._x.parquet").write_text("left by a file browser")
+    connection = connect(store)
+    assert connection.execute("select count(*) from cells").fetchall() == [(1,)]
     connection.close()
 
 
