@@ -134,6 +134,7 @@ def test_three_mistakes_are_three_sentences_and_nothing_runs(
         (["run", "missing.yaml"], "missing.yaml"),
         (["run", "quickstart", "--inline", "--store", "a[b]"], "holds [ ]"),
         (["sql", "select 1", "--store", "a*b"], "holds *"),
+        (["run", "quickstart", "--inline", "--store", "/proc/store"], "cannot write into"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(

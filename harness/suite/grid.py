@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from harness.errors import Key, Problem
-from harness.registry import BUILT_IN
+from harness.registry import BUILT_IN, get, resolve
 from harness.suite.cell import Cell
 from harness.suite.choices import MAX_CELLS, Placed, distinct, settle, settle_as_is
 from harness.suite.document import Document
@@ -73,7 +73,12 @@ class _Expansion:
             for seed in seeds or range(1)
             if not any(rule.matches_seed(seed) for rule in rules)
         ]
-        self._report_refusals(axes["dataset"], points)
+        if missing := {axis for axis, entries in axes.items() if not entries}:
+            filled = {axis: entries or _stand_ins(axis) for axis, entries in axes.items()}
+            whatever = [_Point(combo, 0) for combo, rules in _combos(filled, excludes) if not rules]
+            self._report_refusals(filled["dataset"], whatever, missing)
+        else:
+            self._report_refusals(axes["dataset"], points, missing)
         if whole:
             matching = {rule for _, rules in combos for rule in rules}
             active = {rule for rule in matching if any(map(rule.matches_seed, seeds))}
@@ -147,7 +152,9 @@ class _Expansion:
             if rule:
                 yield rule, settings
 
-    def _report_refusals(self, datasets: list[Placed], points: list[_Point]) -> None:
+    def _report_refusals(
+        self, datasets: list[Placed], points: list[_Point], missing: set[str]
+    ) -> None:
         shapes = dataset_shapes(datasets, self.document, self.problems)
         once = {id(point.combo): point.combo for point in points}.values()  # not once per seed
         known = [
@@ -155,7 +162,7 @@ class _Expansion:
             for combo in once
             if id(combo["dataset"]) in shapes
         ]
-        self.problems.extend(refused(known, self.document))
+        self.problems.extend(refused(known, missing, self.document))
 
     def _report_idle(
         self,
@@ -203,6 +210,16 @@ class _Expansion:
                 for training in applied[which]
             ]
         return tuple(cells)
+
+
+def _stand_ins(axis: str) -> list[Placed]:
+    """What may have been meant where an axis has no entry that can be used: any, as it comes."""
+    able = [
+        name
+        for name in BUILT_IN[axis]
+        if not any(f.is_required() for f in get(axis, name).parameters.model_fields.values())
+    ]
+    return [Placed(resolve(axis, name), ("grid", LISTS.get(axis, axis))) for name in sorted(able)]
 
 
 def _combos(axes: dict[str, list[Placed]], rules: list[Rule]) -> Iterator[tuple[Combo, list[Rule]]]:

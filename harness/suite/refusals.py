@@ -1,6 +1,6 @@
 """Combinations that an entry on some axis refuses, each distinct reason told once."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from harness.errors import Problem
 from harness.registry import Combination, Shape, build, get, label
@@ -27,12 +27,28 @@ def dataset_shapes(
     return shapes
 
 
-def refused(combos: Sequence[tuple[Combo, Shape]], document: Document) -> Iterator[Problem]:
-    """One problem for each reason that some entry has against some combination."""
-    found: dict[_Reason, list[Combo]] = {}
+def refused(
+    combos: Sequence[tuple[Combo, Shape]], missing: Collection[str], document: Document
+) -> Iterator[Problem]:
+    """One problem for each reason that some entry has against some combination.
+
+    Args:
+        combos: Combinations, each with the shape of its dataset's inputs.
+        missing: Axes of which the suite has no entry that can be used, so that others stand in:
+            what an entry says against all of these, it says whatever is meant there.
+        document: The suite.
+    """
+    alike: dict[tuple[int, ...], list[tuple[Combo, Shape]]] = {}
     for combo, shape in combos:
-        for axis, reason in _reasons(combo, shape):
-            found.setdefault((axis, combo[axis].choice.name, reason), []).append(combo)
+        meant = tuple(id(one) for axis, one in combo.items() if axis not in missing)
+        alike.setdefault(meant, []).append((combo, shape))
+    found: dict[_Reason, list[Combo]] = {}
+    for group in alike.values():
+        said = [dict.fromkeys(_reasons(combo, shape)) for combo, shape in group]
+        for axis, reason in said[0]:
+            if axis not in missing and all((axis, reason) in one for one in said):
+                key = (axis, group[0][0][axis].choice.name, reason)
+                found.setdefault(key, []).extend(combo for combo, _ in group)
     for (axis, name, reason), refusing in found.items():
         having = [combo for combo, _ in combos if combo[axis].choice.name == name]
         yield _problem(axis, reason, refusing, having, document)

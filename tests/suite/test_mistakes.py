@@ -361,3 +361,23 @@ def test_problems_can_be_read_by_programs(tmp_path: Path) -> None:
         load(path)
     (problem,) = caught.value.problems
     assert (problem.file, problem.line, problem.key) == (str(path), 5, ("grid", "seeds"))
+
+
+def test_an_impossible_combination_is_told_although_another_axis_is_all_wrong(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_text(
+        "name: s\n"
+        "grid:\n"
+        "  architectures: [afine, aditive]\n"
+        "  regularizers: [normalizing_flow, log_scale]\n"
+        "  datasets: [checkerboard]\n"
+    )
+    with pytest.raises(InputError) as raised:
+        load(path)
+    told = [str(problem) for problem in raised.value.problems]
+    assert len(told) == 3, told
+    assert "the density loss itself" in told[2]
+    # Whether log_scale has something to penalise depends on the architecture: nothing is said.
+    assert not any("log_scale" in one for one in told)
