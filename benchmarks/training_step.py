@@ -19,7 +19,8 @@ from harness import registry
 from harness.bijections.base import Bijection
 from harness.seeding import generator
 from harness.suite.model import Training
-from harness.training.loop import Batches, train
+from harness.training.batches import Batches
+from harness.training.loop import Member, train
 
 COUPLINGS, ROUNDS = 8, 9
 
@@ -87,7 +88,7 @@ def compare(width: int, batch: int, steps: int) -> float:
         raise AssertionError(f"not the same network: {mine} and {theirs} parameters")
 
     def ours() -> None:
-        train(flow, task, none, Batches(dataset, data, batch, 0), settings, 0)
+        train([Member(flow, settings, none, 0)], task, Batches(dataset, data, batch, [0]))
 
     def plain() -> None:
         hand_loop(hand, data, batch, steps)

@@ -1,10 +1,12 @@
-"""One cell, from its specification to its record: build, train, evaluate, probe."""
+"""The cells of a pack, from their specifications to their records: build, train, probe."""
 
 import time
+from collections.abc import Iterator, Sequence
 
 import torch
 
 from harness import registry
+from harness.bijections.base import Bijection
 from harness.datasets.base import Dataset, Splits
 from harness.datasets.off_distribution import off_distribution
 from harness.probes.base import Inputs
@@ -12,7 +14,8 @@ from harness.provenance import provenance
 from harness.record import CellRecord, Measurement
 from harness.seeding import generator
 from harness.suite.cell import Cell
-from harness.training.loop import Batches, train
+from harness.training.batches import Batches
+from harness.training.loop import Member, train
 
 PROBED_INPUTS = 1024
 """How many test inputs, and how many of each off-distribution set, the probes may choose from."""
@@ -28,55 +31,68 @@ def probe_inputs(dataset: Dataset, splits: Splits, step: int, device: torch.devi
     return Inputs({name: x.to(device) for name, x in sets.items()}, radius, step)
 
 
-def run_cell(cell: Cell, device: torch.device) -> CellRecord:
-    """Train the cell's network and measure it.
+def run_cells(cells: Sequence[Cell], device: torch.device) -> Iterator[CellRecord]:
+    """Train the networks of a pack at once and measure each; a record as each is measured.
 
-    A cell that diverges is measured as it is when training ends.
+    A cell that diverges is measured as it is when its training ends. The time of training is
+    shared out evenly.
+
+    Args:
+        cells: Cells that differ in what :func:`harness.suite.packs.program` leaves out.
+        device: Where.
 
     Raises:
         Exception: Whatever an entry raises; the caller makes an attempt of it.
     """
     begun = time.perf_counter()
-    dataset: Dataset = registry.build("dataset", cell.dataset)
+    first = cells[0]
+    dataset: Dataset = registry.build("dataset", first.dataset)
     splits = dataset.read()
-    task = registry.build("task", cell.task)
-    regularizer = registry.build("regularizer", cell.regularizer)
-    initialisation = generator(cell.seed, "initialisation")
-    flow = registry.build("architecture", cell.architecture, dataset.shape, initialisation)
-    flow.to(device)
-    batches = Batches(dataset, splits.train.to(device), cell.training.batch_size, cell.seed)
-    trained = train(flow, task, regularizer, batches, cell.training, cell.seed)
+    task = registry.build("task", first.task)
+    members = [_member(cell, dataset, device) for cell in cells]
+    seeds = [cell.seed for cell in cells]
+    batches = Batches(dataset, splits.train.to(device), first.training.batch_size, seeds)
+    ends = train(members, task, batches)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    probing = time.perf_counter()
+    train_seconds = (time.perf_counter() - begun) / len(cells)
+    origin = provenance(device, splits.digest(), len(cells))
+    for cell, member, trained in zip(cells, members, ends, strict=True):
+        probing = time.perf_counter()
+        inputs = probe_inputs(dataset, splits, trained.steps, device)
+        # Probes state their own precisions; the weights they start from are float32's or float64's.
+        flow = member.flow.eval()
+        test = inputs.sets["test"].to(getattr(torch, cell.training.precision))
+        measurements: list[Measurement] = list(task.evaluate(flow, test, dataset, trained.steps))
+        for choice in cell.probes:
+            probe = registry.build("probe", choice)
+            measurements += probe(flow, inputs, generator(cell.seed, f"probe {choice.name}"))
+        yield CellRecord(
+            cell_id=cell.id,
+            status=trained.status,
+            specification=cell.specification(),
+            task=cell.task.name,
+            architecture=cell.architecture.name,
+            architecture_label=registry.label("architecture", cell.architecture),
+            regularizer=cell.regularizer.name,
+            regularizer_label=registry.label("regularizer", cell.regularizer),
+            dataset=cell.dataset.name,
+            dataset_label=registry.label("dataset", cell.dataset),
+            seed=cell.seed,
+            steps=trained.steps,
+            train_seconds=train_seconds,
+            probe_seconds=time.perf_counter() - probing,
+            finished_ms=time.time_ns() // 1_000_000,
+            provenance=origin,
+            measurements=tuple(measurements),
+            curve=trained.curve,
+        )
 
-    # Probes state their own precisions; the weights they start from are float32's or float64's.
-    inputs = probe_inputs(dataset, splits, trained.steps, device)
-    dtype = getattr(torch, cell.training.precision)
-    flow.eval()
-    test = inputs.sets["test"].to(dtype)
-    measurements: list[Measurement] = list(task.evaluate(flow, test, dataset, trained.steps))
-    for choice in cell.probes:
-        probe = registry.build("probe", choice)
-        measurements += probe(flow, inputs, generator(cell.seed, f"probe {choice.name}"))
-    ended = time.perf_counter()
-    return CellRecord(
-        cell_id=cell.id,
-        status=trained.status,
-        specification=cell.specification(),
-        task=cell.task.name,
-        architecture=cell.architecture.name,
-        architecture_label=registry.label("architecture", cell.architecture),
-        regularizer=cell.regularizer.name,
-        regularizer_label=registry.label("regularizer", cell.regularizer),
-        dataset=cell.dataset.name,
-        dataset_label=registry.label("dataset", cell.dataset),
-        seed=cell.seed,
-        steps=trained.steps,
-        train_seconds=probing - begun,
-        probe_seconds=ended - probing,
-        finished_ms=time.time_ns() // 1_000_000,
-        provenance=provenance(device, splits.digest()),
-        measurements=tuple(measurements),
-        curve=trained.curve,
+
+def _member(cell: Cell, dataset: Dataset, device: torch.device) -> Member:
+    initialisation = generator(cell.seed, "initialisation")
+    flow: Bijection = registry.build(
+        "architecture", cell.architecture, dataset.shape, initialisation
     )
+    regularizer = registry.build("regularizer", cell.regularizer)
+    return Member(flow.to(device), cell.training, regularizer, cell.seed)

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from harness.progress import duration
 from harness.results.render import drawing
-from harness.suite.plan import Plan, packs
+from harness.suite.plan import Plan
 
 
 def as_text(plan: Plan, slots: int) -> str:
@@ -24,10 +24,10 @@ def as_text(plan: Plan, slots: int) -> str:
     time = f"{known}, {slots} at a time"
     if 0 < expected.unknown < len(plan.to_run):
         time += f", and {expected.unknown} cells of unknown time"
+    packs = plan.packs(slots)
     lines = [
         f"{len(plan.planned)} cells: {counts}",
-        f"{len(plan.to_run)} to run in {len(packs(plan.to_run))} packs"
-        + (f": {time}" if plan.to_run else ""),
+        f"{len(plan.to_run)} to run in {len(packs)} packs" + (f": {time}" if plan.to_run else ""),
     ]
     return drawing(table) + "\n".join(lines) + "\n"
 
@@ -46,7 +46,7 @@ def as_plain(plan: Plan, slots: int) -> dict[str, Any]:
             }
             for one in plan.planned
         ],
-        "packs": [[cell.id for cell in pack] for pack in packs(plan.to_run)],
+        "packs": [[cell.id for cell in pack] for pack in plan.packs(slots)],
         "expected_seconds": expected.seconds,
         "cells_of_unknown_time": expected.unknown,
         "at_a_time": slots,

@@ -49,8 +49,11 @@ def _device(device: torch.device) -> dict[str, str | None]:
     return {"device": name, "cuda": torch.version.cuda, "driver": _driver()}
 
 
-def provenance(device: torch.device, data_digest: str) -> str:
-    """JSON of versions, device, driver, precision flags, host, git commit and data digest."""
+def provenance(device: torch.device, data_digest: str, members: int) -> str:
+    """JSON of versions, device, driver, precision flags, host, git commit and data digest.
+
+    ``members`` is how many cells were trained at once.
+    """
     return json.dumps(
         {
             "innbench": __version__,
@@ -66,6 +69,7 @@ def provenance(device: torch.device, data_digest: str) -> str:
             "platform": platform.platform(),
             "host": platform.node(),
             "data_sha256": data_digest,
+            "pack_members": members,
         },
         sort_keys=True,
     )

@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, create_model
 from pydantic_core import PydanticCustomError, core_schema
@@ -94,6 +94,7 @@ class Combination:
 
 
 Refusal = Callable[[Combination], str | None]
+Direction = Literal["forward", "inverse"]
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
 
@@ -108,6 +109,8 @@ class Entry:
         factory: What builds it.
         parameters: The model of what a suite may set.
         refuses: Says why a combination is impossible, or ``None``.
+        branches: Directions of an architecture that branch on data, so that no pack can run them.
+        uses: Directions that a training step takes for a task or a regularizer.
         summary: First line of the factory's docstring.
         origin: The distribution that brought it.
     """
@@ -118,6 +121,8 @@ class Entry:
     factory: Callable[..., Any]
     parameters: type[BaseModel]
     refuses: Refusal | None
+    branches: tuple[Direction, ...]
+    uses: tuple[Direction, ...]
     summary: str
     origin: str
 
@@ -130,11 +135,17 @@ class UnresolvedError(Exception):
         super().__init__("; ".join(f"{dotted(k)}: {m}" if k else m for k, m in problems))
 
 
-def entry(*, version: int, refuses: Refusal | None = None) -> Callable[[Factory], Factory]:
-    """Mark a factory as an entry."""
+def entry(
+    *,
+    version: int,
+    refuses: Refusal | None = None,
+    branches: tuple[Direction, ...] = (),
+    uses: tuple[Direction, ...] = ("forward",),
+) -> Callable[[Factory], Factory]:
+    """Mark a factory as an entry; see :class:`Entry`."""
 
     def mark(factory: Factory) -> Factory:
-        factory.__innbench_entry__ = (version, refuses)  # type: ignore[attr-defined]
+        factory.__innbench_entry__ = (version, refuses, branches, uses)  # type: ignore[attr-defined]
         return factory
 
     return mark
@@ -142,7 +153,7 @@ def entry(*, version: int, refuses: Refusal | None = None) -> Callable[[Factory]
 
 def _load(axis: str, name: str, factory: Any, origin: str) -> Entry:
     try:
-        version, refuses = factory.__innbench_entry__
+        version, refuses, branches, uses = factory.__innbench_entry__
     except AttributeError:
         message = f"{factory!r} is not marked with @harness.registry.entry(version=…)"
         raise TypeError(message) from None
@@ -158,7 +169,7 @@ def _load(axis: str, name: str, factory: Any, origin: str) -> Entry:
     )
     model = create_model(name, __config__=strict, **fields)
     summary = (inspect.getdoc(factory) or "").split("\n")[0]
-    return Entry(axis, name, version, factory, model, refuses, summary, origin)
+    return Entry(axis, name, version, factory, model, refuses, branches, uses, summary, origin)
 
 
 @functools.cache

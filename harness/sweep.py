@@ -23,7 +23,7 @@ from harness.results.ledger import (
 )
 from harness.results.writer import require_writable
 from harness.suite.load import LoadedSuite
-from harness.suite.plan import Done, Plan, packs, plan
+from harness.suite.plan import Done, Plan, plan
 from harness.worker import Outcome, failed, run_pack
 
 LEFTOVER_SECONDS = 3600.0
@@ -79,7 +79,8 @@ def plan_suite(loaded: LoadedSuite, store: Path) -> Plan:
         for key, (specification, seconds, status) in specifications(store, name).items()
     }
     attempts = last_attempts(store, name)
-    return plan(loaded.cells, done, {key: attempt.status for key, attempt in attempts.items()})
+    failures = {key: attempt.status for key, attempt in attempts.items()}
+    return plan(loaded.cells, done, failures, loaded.resources.pack)
 
 
 def run_suite(
@@ -95,7 +96,8 @@ def run_suite(
     name, store = loaded.suite.name, layout.checked_store(store).absolute()
     require_writable(store, name)
     sweep_leftovers(store, name, older_than_seconds=LEFTOVER_SECONDS)
-    missing = plan_suite(loaded, store).to_run
+    planned = plan_suite(loaded, store)
+    missing = planned.to_run
     cached = len(loaded.cells) - len(missing)
     console.print(
         f"suite {name}: {len(loaded.cells)} cells, {cached} done before, {len(missing)} to run",
@@ -108,7 +110,9 @@ def run_suite(
         interrupt.deliver()
         where = f"{executor.slots} at a time on {executor.device}, {threads} thread(s) each"
         console.print(f"started in {duration(time.monotonic() - begun)}: {where}", highlight=False)
-        named = [[(cell.id, cell.specification()) for cell in pack] for pack in packs(missing)]
+        packs = planned.packs(executor.slots)
+        console.print(f"{len(missing)} cells in {len(packs)} packs", highlight=False)
+        named = [[(cell.id, cell.specification()) for cell in pack] for pack in packs]
         work = [(pack, name, str(store), executor.device, threads) for pack in named]
         ids = [[cell_id for cell_id, _ in pack] for pack in named]
         ran = diverged = lost = 0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from harness.execution import run_cell
+from harness.execution import run_cells
 from harness.record import Attempt, Status
 from harness.results.ledger import is_committed
 from harness.results.writer import commit, record_attempt
@@ -60,30 +60,45 @@ def run_pack(
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
     folder = Path(store)
-    return [_run(cell, suite, folder, torch.device(device), attempt) for cell in cells]
+    done = [cell_id for cell_id, _ in cells if is_committed(folder, suite, cell_id)]
+    missing = [cell for cell in cells if cell[0] not in done]
+    outcomes = [Outcome(cell_id, Status.OK, 0.0) for cell_id in done]
+    return outcomes + _run(missing, suite, folder, torch.device(device), attempt)
 
 
 def _run(
-    named: tuple[str, str], suite: str, store: Path, device: torch.device, attempt: int
-) -> Outcome:
+    cells: Sequence[tuple[str, str]], suite: str, store: Path, device: torch.device, attempt: int
+) -> list[Outcome]:
+    """Run cells as one pack; one that fails is halved, until the cell that is to blame is alone."""
+    if not cells:
+        return []
+    outcomes: list[Outcome] = []
     begun = time.perf_counter()
-    cell_id, specification = named
-    if is_committed(store, suite, cell_id):
-        return Outcome(cell_id, Status.OK, 0.0)
     try:
-        record = run_cell(Cell.from_specification(specification), device)
-        commit(store, suite, record)
+        for record in run_cells([Cell.from_specification(text) for _, text in cells], device):
+            commit(store, suite, record)
+            seconds = record.train_seconds + record.probe_seconds
+            outcomes.append(Outcome(record.cell_id, record.status, seconds))
     except (Exception, SystemExit) as error:
-        memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        status = Status.OUT_OF_MEMORY if memory else Status.ERROR
-        message = f"{type(error).__name__}: {error}".split("\n")[0]
-        trace = traceback.format_exc()
-        failed(store, suite, cell_id, attempt, status, message, trace)
-        return Outcome(cell_id, status, time.perf_counter() - begun, message, trace)
+        left = cells[len(outcomes) :]
+        if len(cells) == 1:
+            memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
+            status = Status.OUT_OF_MEMORY if memory else Status.ERROR
+            message = f"{type(error).__name__}: {error}".split("\n")[0]
+            trace = traceback.format_exc()
+            failed(store, suite, cells[0][0], attempt, status, message, trace)
+            seconds = time.perf_counter() - begun
+            return [Outcome(cells[0][0], status, seconds, message, trace)]
+    else:
+        return outcomes
     finally:
         if device.type == "cuda":  # the process lives on, and so would its cache
             torch.cuda.empty_cache()
-    return Outcome(cell_id, record.status, time.perf_counter() - begun)
+    # Outside of the handler, whose error holds the tensors of what failed.
+    half = max(1, len(left) // 2)
+    for part in (left[:half], left[half:]):
+        outcomes += _run(part, suite, store, device, attempt)
+    return outcomes
 
 
 def failed(

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from harness import registry
-from harness.execution import run_cell
+from harness.execution import run_cells
 from harness.suite.cell import Cell
 from harness.suite.model import Training
 
@@ -38,7 +38,7 @@ def cell(architecture: str) -> Cell:
 
 
 def numbers(architecture: str) -> tuple[float, float]:
-    record = run_cell(cell(architecture), torch.device("cpu"))
+    record = next(run_cells([cell(architecture)], torch.device("cpu")))
     found = {(m.metric, m.inputs): m.value for m in record.measurements}
     return found["negative_log_likelihood", "test"], found["forward_worst", "uniform"]
 

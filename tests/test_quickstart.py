@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from harness import registry
-from harness.execution import run_cell
+from harness.execution import run_cells
 from harness.record import CellRecord, Status
 from harness.suite.load import load
 
@@ -21,7 +21,7 @@ def measured(architecture: str) -> tuple[CellRecord, dict[tuple[str, str, str], 
         and cell.dataset.name == "digits"
         and registry.label("architecture", cell.architecture) == architecture
     )
-    record = run_cell(cell, torch.device("cpu"))
+    record = next(run_cells([cell], torch.device("cpu")))
     values = {
         (m.probe, m.metric, m.inputs): m.value
         for m in record.measurements

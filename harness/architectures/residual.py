@@ -15,7 +15,7 @@ from harness.bijections.residual import Residual
 from harness.registry import Shape, entry
 
 
-@entry(version=1)
+@entry(version=1, branches=("inverse",))
 def residual(
     shape: Shape,
     generator: torch.Generator,

@@ -58,9 +58,17 @@ class Dataset:
         """
         if self.levels is None:
             return raw
-        grid = torch.randint(0, 2**16, raw.shape, generator=generator, dtype=torch.int32)
-        noise = (grid.to(torch.float32) / 2**16).to(raw.device)
-        unit = (raw.to(torch.float32) + noise) / self.levels
+        return self.dequantize(raw, self.noise(raw.shape, generator).to(raw.device))
+
+    def noise(self, shape: Shape, generator: torch.Generator) -> Tensor:
+        """``2¹⁶ u``: what :meth:`dequantize` adds to integer levels, int32 on the CPU."""
+        return torch.randint(0, 2**16, tuple(shape), generator=generator, dtype=torch.int32)
+
+    def dequantize(self, raw: Tensor, noise: Tensor) -> Tensor:
+        """Integer levels with noise of their shape, as float32 inputs: see :meth:`prepare`."""
+        if self.levels is None:
+            raise ValueError(f"{self.name} has no integer levels to dequantize")
+        unit = (raw.to(torch.float32) + noise.to(torch.float32) / 2**16) / self.levels
         return self.low + (self.high - self.low) * unit
 
     def is_image(self) -> bool:

@@ -19,5 +19,11 @@ class Regularizer(Protocol):
     def every(self) -> int:
         """Applied on steps 0, every, 2·every, …; kept by the training loop."""
 
-    def penalty(self, flow: Bijection, x: Tensor, generator: torch.Generator) -> Tensor:
-        """The penalty on a batch ``(B, *shape)``, before its weight."""
+    def draw(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """The random numbers that the penalty on a batch ``(B, *shape)`` takes, if any."""
+
+    def penalty(self, flow: Bijection, x: Tensor, *drawn: Tensor) -> Tensor:
+        """The penalty on a batch ``(B, *shape)``, before its weight: a scalar.
+
+        The members of a pack run it at once, so nothing in it branches on a tensor's values.
+        """

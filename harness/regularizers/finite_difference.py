@@ -32,19 +32,24 @@ class FiniteDifference:
     step: float
     every: int
 
-    def penalty(self, flow: Bijection, x: Tensor, generator: torch.Generator) -> Tensor:
+    def draw(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """V of x's shape, and w of the flattened latent's."""
+        return unit_directions(x, generator), unit_directions(x.flatten(1), generator)
+
+    def penalty(self, flow: Bijection, x: Tensor, *drawn: Tensor) -> Tensor:
         """``mean_b ‖F(x + εv) - F(x)‖² / ε² + ‖F⁻¹(z + εw) - x‖² / ε²``, z = F(x).
 
         The gradient flows through z and through the inverse.
         """
+        v, w = drawn
         z, _ = flow(x)
-        moved, _ = flow(x + self.step * unit_directions(x, generator))
-        back, _ = flow.inverse(z + self.step * unit_directions(z, generator))
+        moved, _ = flow(x + self.step * v)
+        back, _ = flow.inverse(z + self.step * w.reshape(z.shape))
         squared = sum_per_sample((moved - z) ** 2) + sum_per_sample((back - x) ** 2)
         return squared.mean() / self.step**2
 
 
-@entry(version=1)
+@entry(version=1, uses=("forward", "inverse"))
 def finite_difference(
     *,
     weight: Annotated[float, Field(ge=0)] = 1e-3,

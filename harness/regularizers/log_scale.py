@@ -22,7 +22,11 @@ class LogScale:
     weight: float
     every: int
 
-    def penalty(self, flow: Bijection, x: Tensor, generator: torch.Generator) -> Tensor:
+    def draw(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Nothing is random."""
+        return ()
+
+    def penalty(self, flow: Bijection, x: Tensor, *drawn: Tensor) -> Tensor:
         """``mean_b Σ_couplings Σ_i (log g(h_i))²`` along the path of x."""
         total = x.new_zeros(x.shape[0])
 

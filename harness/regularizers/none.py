@@ -17,7 +17,11 @@ class NoPenalty:
     weight: float = 0.0
     every: int = 1
 
-    def penalty(self, flow: Bijection, x: Tensor, generator: torch.Generator) -> Tensor:
+    def draw(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Nothing is random."""
+        return ()
+
+    def penalty(self, flow: Bijection, x: Tensor, *drawn: Tensor) -> Tensor:
         """Zero."""
         return x.new_zeros(())
 

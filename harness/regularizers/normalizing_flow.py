@@ -20,7 +20,11 @@ class NormalizingFlow:
     weight: float
     every: int
 
-    def penalty(self, flow: Bijection, x: Tensor, generator: torch.Generator) -> Tensor:
+    def draw(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Nothing is random."""
+        return ()
+
+    def penalty(self, flow: Bijection, x: Tensor, *drawn: Tensor) -> Tensor:
         """``-mean_b log p(x)`` in nats an input."""
         return -log_likelihood(flow, x).mean()
 

@@ -3,7 +3,7 @@
 from harness.suite.cell import IDENTITY_VERSION, Cell
 from harness.suite.load import LoadedSuite, load, suites
 from harness.suite.model import Resources, Suite, Training
-from harness.suite.plan import Done, Expected, Plan, Planned, Why, packs, plan
+from harness.suite.plan import Done, Expected, Plan, Planned, Why, plan
 from harness.suite.schema import json_schema
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "Why",
     "json_schema",
     "load",
-    "packs",
     "plan",
     "suites",
 ]

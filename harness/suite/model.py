@@ -58,11 +58,12 @@ class Training(_Strict):
 
 
 class Resources(_Strict):
-    """What one cell takes while it runs; never part of its identity.
+    """What one pack takes while it runs; never part of its identity.
 
     Attributes:
         cpus: Processor cores.
         gpus: Graphics cards; a fraction shares one.
+        pack: How many cells that differ in no more than numbers are trained at once.
     """
 
     @field_validator("cpus", "gpus")
@@ -72,8 +73,12 @@ class Resources(_Strict):
             raise PydanticCustomError("fraction", "Input should be a whole number where above 1")
         return value
 
-    cpus: float = Field(1.0, ge=0.01, description="Processor cores of one cell.")
-    gpus: float = Field(0.0, ge=0, description="Graphics cards of one cell; a fraction shares one.")
+    cpus: float = Field(1.0, ge=0.01, description="Processor cores of one pack.")
+    gpus: float = Field(0.0, ge=0, description="Graphics cards of one pack; a fraction shares one.")
+    pack: Literal["auto", "off"] | Annotated[int, Field(ge=1)] = Field(
+        "auto",
+        description="Most cells trained at once; auto by free workers, off for one.",
+    )
 
 
 ENTRIES = "x-entries"

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from harness.record import Status
 from harness.suite.cell import Cell, canonical
 from harness.suite.difference import Fields, Specification, parsed
+from harness.suite.packs import PackSize, packs
 
 MAX_CANDIDATES = 1000
 """Stored cells that one is compared with, so that no plan takes quadratic time."""
@@ -84,6 +85,7 @@ class Plan:
     """All cells of a suite, in its order."""
 
     planned: tuple[Planned, ...]
+    pack: PackSize = "auto"
 
     @property
     def to_run(self) -> tuple[Cell, ...]:
@@ -94,23 +96,34 @@ class Plan:
         """How many cells there are for each kind of reason."""
         return {why: sum(one.why is why for one in self.planned) for why in Why}
 
+    def packs(self, slots: int) -> tuple[tuple[Cell, ...], ...]:
+        """The cells that will run, as they are trained together where ``slots`` packs can run."""
+        return packs(self.to_run, self.pack, slots)
+
     def expected(self, slots: int) -> Expected:
-        """Wall time if ``slots`` cells run at a time, each slot taking the next as it is free.
+        """Wall time if ``slots`` packs run at a time, each slot taking the next as it is free.
+
+        Cells of before count with their share of the pack that they were in.
 
         Raises:
             ValueError: ``slots`` is below 1.
         """
         if slots < 1:
             raise ValueError("a plan needs one slot at least")
-        running = [one for one in self.planned if one.runs]
-        free = [0.0] * min(slots, max(1, len(running)))
-        for one in running:
-            if one.seconds is not None:
-                heapq.heapreplace(free, free[0] + one.seconds)
-        return Expected(max(free), sum(one.seconds is None for one in running))
+        seconds = {one.cell.id: one.seconds for one in self.planned if one.runs}
+        free = [0.0] * slots
+        for pack in self.packs(slots):
+            known = [seconds[cell.id] or 0.0 for cell in pack]
+            heapq.heapreplace(free, free[0] + sum(known))
+        return Expected(max(free), sum(one is None for one in seconds.values()))
 
 
-def plan(cells: Iterable[Cell], done: Mapping[str, Done], failed: Mapping[str, str]) -> Plan:
+def plan(
+    cells: Iterable[Cell],
+    done: Mapping[str, Done],
+    failed: Mapping[str, str],
+    pack: PackSize = "auto",
+) -> Plan:
     """Say of each cell whether and why it will run, and how long it should take.
 
     A cell with a result is not run, whatever the result. A cell that failed before is run again.
@@ -121,6 +134,7 @@ def plan(cells: Iterable[Cell], done: Mapping[str, Done], failed: Mapping[str, s
         cells: The suite's cells.
         done: Stored cells of the suite, by id.
         failed: Class of the last failure of cells without a result, by id.
+        pack: How many cells may be trained together.
     """
     cells = tuple(cells)
     ids = {cell.id for cell in cells}
@@ -150,12 +164,7 @@ def plan(cells: Iterable[Cell], done: Mapping[str, Done], failed: Mapping[str, s
             planned.append(Planned(cell, Why.CHANGED, detail, seconds))
         else:
             planned.append(Planned(cell, Why.NEW, "", seconds))
-    return Plan(tuple(planned))
-
-
-def packs(cells: Iterable[Cell]) -> tuple[tuple[Cell, ...], ...]:
-    """Groups of cells that one worker trains together: for now, each cell alone."""
-    return tuple((cell,) for cell in cells)
+    return Plan(tuple(planned), pack)
 
 
 def _name(specification: Specification, axis: str) -> object:

@@ -1,24 +1,26 @@
 """The training loop, the same for every task, architecture and regularizer."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from harness.bijections.base import Bijection
-from harness.datasets.base import Dataset
 from harness.record import CurvePoint, Status
 from harness.regularizers.base import Regularizer
 from harness.seeding import generator
 from harness.suite.model import Training
 from harness.tasks.base import Task
-from harness.training.optimizer import clip_gradient, learning_rate, make_optimizer
+from harness.training.batches import Batches
+from harness.training.optimizer import Optimizer, clip, norms, schedule_factor
+from harness.training.stack import Stack
 
 
 @dataclass(frozen=True)
 class Trained:
-    """How training ended.
+    """How the training of one network ended.
 
     Attributes:
         status: ``ok``, or ``diverged`` where the loss or the gradient ceased to be finite.
@@ -32,62 +34,99 @@ class Trained:
     curve: tuple[CurvePoint, ...]
 
 
-class Batches:
-    """Batches drawn with replacement and prepared afresh, on the data's device."""
+@dataclass(frozen=True)
+class Member:
+    """One network of a pack and what is its own.
 
-    def __init__(self, dataset: Dataset, raw: Tensor, size: int, seed: int) -> None:
-        self.dataset, self.raw, self.size = dataset, raw, size
-        self.order, self.noise = generator(seed, "data order"), generator(seed, "dequantization")
+    Attributes:
+        flow: Trained in place.
+        settings: Members may differ in learning rate, weight decay and gradient clip alone.
+        regularizer: Members may differ in the weight alone, and not between 0 and more.
+        seed: Of its noise.
+    """
 
-    def draw(self) -> Tensor:
-        """The next batch, ``(size, *shape)`` float32."""
-        chosen = torch.randint(len(self.raw), (self.size,), generator=self.order)
-        return self.dataset.prepare(self.raw[chosen.to(self.raw.device)], self.noise)
+    flow: Bijection
+    settings: Training
+    regularizer: Regularizer
+    seed: int
 
 
-def train(
-    flow: Bijection,
-    task: Task,
-    regularizer: Regularizer,
-    batches: Batches,
-    settings: Training,
-    seed: int,
-) -> Trained:
-    """Train in place.
+@dataclass
+class _Log:
+    """The curve of one member, and how it ended once it has."""
+
+    rate: float
+    curve: list[CurvePoint] = field(default_factory=list)
+    ended: Trained | None = None
+
+    def add(self, step: int, values: dict[str, float], factor: float) -> None:
+        self.curve += [CurvePoint(step, metric, value) for metric, value in values.items()]
+        self.curve.append(CurvePoint(step, "learning_rate", self.rate * factor))
+
+    def end(self, status: Status, step: int) -> None:
+        self.ended = Trained(status, step, tuple(self.curve))
+
+
+def train(members: Sequence[Member], task: Task, batches: Batches) -> list[Trained]:
+    """Train the members of a pack in place, as one program.
 
     Data-dependent initialisation first, on one batch of its own. A step whose loss or gradient
-    norm is not finite is not taken: training ends there as ``diverged``, with the weights as they
-    are, which the step before may have left not finite. They are probed like any others.
+    norm is not finite is not taken: that member's training ends there as ``diverged``, with the
+    weights as they are, which the step before may have left not finite; the others go on. They
+    are probed like any others.
     """
+    first, size = members[0], len(members)
+    settings, regularizer = first.settings, first.regularizer
     dtype = getattr(torch, settings.precision)
-    flow.to(dtype).train()
-    flow.initialize(batches.draw().to(dtype))
-    optimizer = make_optimizer(flow.parameters(), settings)
-    noise = generator(seed, "regularizer")
-    clip = math.inf if settings.gradient_clip is None else settings.gradient_clip
-    parameters = list(flow.parameters())
-    curve: list[CurvePoint] = []
+    for member, x in zip(members, batches.draw().to(dtype), strict=True):
+        member.flow.to(dtype).train()
+        member.flow.initialize(x)
+    stack = Stack([member.flow for member in members])
+    optimizer = Optimizer(stack, [member.settings for member in members])
+    noise = [generator(member.seed, "regularizer") for member in members]
+    weights = stack.parameters.new_tensor([member.regularizer.weight for member in members])
+    clips = [member.settings.gradient_clip for member in members]
+    largest = [math.inf if most is None else most for most in clips]
+    logs = [_Log(member.settings.learning_rate) for member in members]
+
+    def both(flow: Bijection, x: Tensor, *drawn: Tensor) -> tuple[Tensor, Tensor]:
+        return task.loss(flow, x), regularizer.penalty(flow, x, *drawn)
+
     for step in range(settings.steps):
-        rate = learning_rate(settings, step)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
         x = batches.draw().to(dtype)
-        loss = task.loss(flow, x)
-        values = {"loss": float(loss.detach())}
+        names = ["loss"]
         if regularizer.weight and step % regularizer.every == 0:
-            penalty = regularizer.penalty(flow, x, noise)
-            values["penalty"] = float(penalty.detach())
-            loss = loss + regularizer.weight * penalty
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        values["gradient_norm"] = clip_gradient(parameters, clip)
-        diverged = not all(map(math.isfinite, values.values()))
-        if diverged or step % settings.log_every == 0 or step == settings.steps - 1:
-            curve += [CurvePoint(step, metric, value) for metric, value in values.items()]
-            curve.append(CurvePoint(step, "learning_rate", rate))
-        if diverged:
-            return Trained(Status.DIVERGED, step, tuple(curve))
-        optimizer.step()
+            drawn = [regularizer.draw(one, source) for one, source in zip(x, noise, strict=True)]
+            losses, penalties = stack.run(both, x, *map(torch.stack, zip(*drawn, strict=True)))
+            shown, losses = [losses, penalties], losses + weights * penalties
+            names.append("penalty")
+        else:
+            losses = stack.run(task.loss, x)
+            shown = [losses]
+        lengths = norms(stack.differentiate(losses))
+        names.append("gradient_norm")
+        # The one transfer of a step: what is decided and logged on the host.
+        table = torch.stack([*(one.detach().double() for one in shown), lengths.double()]).tolist()
+        logged = step % settings.log_every == 0 or step == settings.steps - 1
+        factor = schedule_factor(settings, step)
+        for number, log in enumerate(logs):
+            if log.ended:
+                continue
+            values = {name: row[number] for name, row in zip(names, table, strict=True)}
+            diverged = not all(map(math.isfinite, values.values()))
+            if logged or diverged:
+                log.add(step, values, factor)
+            if diverged:
+                log.end(Status.DIVERGED, step)
+                optimizer.freeze(number)
+        if all(log.ended for log in logs):
+            break
+        clip(stack.gradient, table[-1], largest)
+        optimizer.step(factor)
+    stack.unstack()
     # The last step was taken from a finite gradient, but nothing has looked at where it led.
-    finite = all(bool(parameter.isfinite().all()) for parameter in parameters)
-    return Trained(Status.OK if finite else Status.DIVERGED, settings.steps, tuple(curve))
+    finite = stack.parameters.isfinite().all(1).tolist() if size else []
+    for log, fine in zip(logs, finite, strict=True):
+        if not log.ended:
+            log.end(Status.OK if fine else Status.DIVERGED, settings.steps)
+    return [log.ended for log in logs if log.ended]

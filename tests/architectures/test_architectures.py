@@ -12,7 +12,8 @@ from harness.probes.base import Inputs
 from harness.registry import UnresolvedError
 from harness.seeding import generator
 from harness.suite.model import Training
-from harness.training.loop import Batches, train
+from harness.training.batches import Batches
+from harness.training.loop import Member, train
 from tests import conformance
 from tests.networks import cases, gaussian, network
 
@@ -71,7 +72,8 @@ def _trained(name: str, dataset: Dataset, steps: int) -> Bijection:
     settings = Training(steps=steps, batch_size=64, learning_rate=2e-3)
     task = registry.build("task", registry.resolve("task", "density"))
     none = registry.build("regularizer", registry.resolve("regularizer", "none"))
-    result = train(flow, task, none, Batches(dataset, dataset.read().train, 64, 0), settings, 0)
+    batches = Batches(dataset, dataset.read().train, 64, [0])
+    (result,) = train([Member(flow, settings, none, 0)], task, batches)
     assert result.status == "ok"
     return flow.eval()
 

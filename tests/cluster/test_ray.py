@@ -190,11 +190,13 @@ grid:
   seeds: 24
 training: {steps: 30, batch_size: 16}
 probes: [{name: reconstruction, points: 16}]
+resources: {pack: off}
 """
 
 
-def test_kill_9_of_the_driver_then_the_same_command(tmp_path: Path) -> None:
-    (tmp_path / "killed.yaml").write_text(SUITE)
+@pytest.mark.parametrize("pack", ["off", "6"])
+def test_kill_9_of_the_driver_then_the_same_command(tmp_path: Path, pack: str) -> None:
+    (tmp_path / "killed.yaml").write_text(SUITE.replace("pack: off", f"pack: {pack}"))
     store = tmp_path / "results"
     command = ("run", "killed.yaml", "--workers", "2")
     living = _folders()

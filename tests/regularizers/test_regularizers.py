@@ -2,9 +2,11 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
 from harness import registry
 from harness.bijections.actnorm import ActNorm
+from harness.bijections.base import Bijection
 from harness.bijections.chain import Chain
 from harness.bijections.coupling import Coupling
 from harness.bijections.networks import mlp
@@ -32,6 +34,10 @@ def combination(task: str, architecture: object) -> Combination:
     )
 
 
+def value_of(regularizer: Regularizer, flow: Bijection, x: Tensor) -> Tensor:
+    return regularizer.penalty(flow, x, *regularizer.draw(x, generator(0, "v")))
+
+
 def test_directions_have_length_one_for_each_sample_whatever_the_batch() -> None:
     for count in (1, 2, 100):
         v = unit_directions(gaussian(count, (3, 2, 2)), generator(0, "v"))
@@ -45,7 +51,7 @@ def test_finite_difference_of_a_scaling_is_a_squared_plus_its_inverse() -> None:
     norm = ActNorm(4).double()
     with torch.no_grad():
         norm.log_scale.fill_(math.log(a))
-    value = penalty.penalty(norm, gaussian(8, (4,)), generator(0, "v"))
+    value = value_of(penalty, norm, gaussian(8, (4,)))
     value.backward()  # type: ignore[no-untyped-call]
     assert float(value.detach()) == pytest.approx(a**2 + a**-2)
     assert norm.log_scale.grad is not None
@@ -58,7 +64,7 @@ def test_finite_difference_gradient_is_that_of_its_value(case: str) -> None:
     flow, shape = network(case)
     x, penalty = gaussian(4, shape), build("finite_difference")
     flow.zero_grad()
-    penalty.penalty(flow, x, generator(0, "v")).backward()  # type: ignore[no-untyped-call]
+    value_of(penalty, flow, x).backward()  # type: ignore[no-untyped-call]
     source = generator(1, "w")
     directions = [torch.randn(p.shape, generator=source, dtype=p.dtype) for p in flow.parameters()]
     slope = sum(
@@ -71,7 +77,7 @@ def test_finite_difference_gradient_is_that_of_its_value(case: str) -> None:
         with torch.no_grad():
             for p, d in zip(flow.parameters(), directions, strict=True):
                 p.add_(d, alpha=size)
-            value = float(penalty.penalty(flow, x, generator(0, "v")))
+            value = float(value_of(penalty, flow, x))
             for p, d in zip(flow.parameters(), directions, strict=True):
                 p.sub_(d, alpha=size)
         return value
@@ -91,14 +97,14 @@ def test_log_scale_is_the_sum_of_squares() -> None:
             conditioner.layers[-1].bias[:2] = log_g  # type: ignore[operator]
         couplings.append(Coupling(2, transformer, conditioner))
     flow = Chain(couplings).double()
-    value = build("log_scale").penalty(flow, gaussian(3, (4,)), generator(0, "v"))
+    value = value_of(build("log_scale"), flow, gaussian(3, (4,)))
     assert float(value.detach()) == pytest.approx(2 * (0.5**2 + 2.0**2))
     assert not any(module._forward_hooks for module in flow.modules())
 
 
 def test_normalizing_flow_is_the_negative_log_likelihood() -> None:
     x = gaussian(5, (3,))
-    value = build("normalizing_flow").penalty(ActNorm(3).double(), x, generator(0, "v"))
+    value = value_of(build("normalizing_flow"), ActNorm(3).double(), x)
     expected = -normal_log_prob(x).sum(1).mean()
     assert float(value.detach()) == pytest.approx(float(expected))
 
@@ -121,7 +127,7 @@ def test_impossible_combinations_are_refused_with_a_reason() -> None:
 def test_every_penalty_is_a_finite_scalar_that_leaves_the_weights(name: str) -> None:
     flow, shape = network(CASES[0], dtype=torch.float32)
     before = {key: value.clone() for key, value in flow.state_dict().items()}
-    value = build(name).penalty(flow, gaussian(4, shape).float(), generator(0, "v"))
+    value = value_of(build(name), flow, gaussian(4, shape).float())
     assert value.shape == ()
     assert value.isfinite()
     assert all(torch.equal(v, before[key]) for key, v in flow.state_dict().items())

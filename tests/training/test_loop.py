@@ -12,8 +12,9 @@ from harness.record import Status
 from harness.regularizers.base import Regularizer
 from harness.seeding import generator
 from harness.suite.model import Training
-from harness.training.loop import Batches, Trained, train
-from harness.training.optimizer import clip_gradient
+from harness.training.batches import Batches
+from harness.training.loop import Member, Trained, train
+from harness.training.optimizer import clip, norms
 from tests.networks import gaussian, normal_log_prob
 
 DATASET: Dataset = registry.build(
@@ -33,9 +34,10 @@ def run(
     choice = registry.resolve("architecture", architecture)
     flow: Bijection = registry.build("architecture", choice, (2,), generator(seed, "init"))
     flow.to(device)
-    batches = Batches(DATASET, DATASET.read().train.to(device), settings.batch_size, seed)
+    batches = Batches(DATASET, DATASET.read().train.to(device), settings.batch_size, [seed])
     task = registry.build("task", registry.resolve("task", "density"))
-    return flow, train(flow, task, regularizer, batches, settings, seed)
+    (trained,) = train([Member(flow, settings, regularizer, seed)], task, batches)
+    return flow, trained
 
 
 def curve(trained: Trained, metric: str) -> dict[int, float]:
@@ -48,7 +50,10 @@ class Counting:
     every: int = 3
     seen: list[int] = field(default_factory=list)
 
-    def penalty(self, flow: Bijection, x: Tensor, generator: torch.Generator) -> Tensor:
+    def draw(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
+        return ()
+
+    def penalty(self, flow: Bijection, x: Tensor, *drawn: Tensor) -> Tensor:
         self.seen.append(len(x))
         return x.new_zeros(())
 
@@ -118,15 +123,17 @@ def test_gradient_clip_bounds_the_step() -> None:
 
 
 @pytest.mark.parametrize("largest", [1e-3, 1e3])
-def test_the_clip_is_pytorchs(largest: float) -> None:
-    parameters = [torch.nn.Parameter(gaussian(4, (3,), seed)) for seed in range(3)]
-    expected = [torch.nn.Parameter(p.detach().clone()) for p in parameters]
-    for p, q in zip(parameters, expected, strict=True):
-        p.grad, q.grad = 2 * p.detach(), 2 * q.detach()
-    norm = clip_gradient(parameters, largest)
-    assert norm == pytest.approx(float(torch.nn.utils.clip_grad_norm_(expected, largest)))
-    for p, q in zip(parameters, expected, strict=True):
-        torch.testing.assert_close(p.grad, q.grad, rtol=1e-4, atol=1e-12)
+def test_the_clip_is_pytorchs_for_each_row(largest: float) -> None:
+    gradient = gaussian(3, (5,))
+    expected = [torch.nn.Parameter(torch.zeros(5, dtype=gradient.dtype)) for _ in gradient]
+    for parameter, row in zip(expected, gradient, strict=True):
+        parameter.grad = row.clone()
+    found = norms(gradient)
+    clip(gradient, found.tolist(), [largest] * 3)
+    for parameter, row, norm in zip(expected, gradient, found, strict=True):
+        total = torch.nn.utils.clip_grad_norm_(parameter, largest)
+        assert float(norm) == pytest.approx(float(total))
+        torch.testing.assert_close(row, parameter.grad, rtol=1e-4, atol=1e-12)
 
 
 def test_cosine_schedule_and_logged_steps() -> None:
@@ -144,10 +151,11 @@ def test_a_batch_of_one_trains() -> None:
 
 
 def test_a_gradient_whose_square_overflows_is_clipped_and_not_called_divergence() -> None:
-    parameter = torch.nn.Parameter(torch.zeros(2))
-    parameter.grad = torch.tensor([3e20, 4e20])
-    assert clip_gradient([parameter], 1.0) == pytest.approx(5e20)
-    torch.testing.assert_close(parameter.grad, torch.tensor([0.6, 0.8]))
+    gradient = torch.tensor([[3e20, 4e20], [3.0, 4.0]])
+    found = norms(gradient).tolist()
+    assert found == pytest.approx([5e20, 5.0])
+    clip(gradient, found, [1.0, math.inf])
+    torch.testing.assert_close(gradient, torch.tensor([[0.6, 0.8], [3.0, 4.0]]))
 
 
 def test_float64_trains_in_float64() -> None:
@@ -161,11 +169,11 @@ def test_the_step_is_that_of_adam_written_by_hand() -> None:
     )
     flow, _ = run(settings)
     by_hand, _ = run(Training(steps=0, batch_size=32, precision="float64"))
-    batches = Batches(DATASET, DATASET.read().train, 32, 0)
+    batches = Batches(DATASET, DATASET.read().train, 32, [0])
     batches.draw()  # the batch that initialised ActNorm
     optimizer = torch.optim.Adam(by_hand.parameters(), lr=1e-3, foreach=False, fused=False)
     for _ in range(3):
-        z, log_det = by_hand(batches.draw().double())
+        z, log_det = by_hand(batches.draw()[0].double())
         loss = -(normal_log_prob(z).sum(1) + log_det).mean()
         optimizer.zero_grad()
         loss.backward()

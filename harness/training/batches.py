@@ -1,0 +1,45 @@
+"""Batches of every member of a pack."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from harness.datasets.base import Dataset
+from harness.seeding import generator
+
+AHEAD = 64
+"""For how many steps the order is drawn at once: a draw costs more than its numbers."""
+
+
+class Batches:
+    """Batches drawn with replacement and prepared afresh, on the data's device.
+
+    Every member has its own data order and noise, by its seed; the data itself is there once, and
+    batches are gathered from it by index.
+
+    Args:
+        dataset: What the data is of.
+        raw: The data, on the device where batches are wanted.
+        size: Inputs of a member's batch.
+        seeds: One for each member.
+    """
+
+    def __init__(self, dataset: Dataset, raw: Tensor, size: int, seeds: Sequence[int]) -> None:
+        self.dataset, self.raw, self.size = dataset, raw, size
+        self._orders = [generator(seed, "data order") for seed in seeds]
+        self._noises = [generator(seed, "dequantization") for seed in seeds]
+        self._ahead: list[Tensor] = []
+
+    def draw(self) -> Tensor:
+        """The next batches, ``(S, size, *shape)`` float32."""
+        if not self._ahead:
+            shape, device = (AHEAD, self.size), self.raw.device
+            orders = [torch.randint(len(self.raw), shape, generator=g) for g in self._orders]
+            self._ahead = list(torch.stack(orders, dim=1).to(device).unbind()[::-1])
+        raw = self.raw[self._ahead.pop()]
+        return self.dataset.dequantize(raw, self._noise(raw)) if self.dataset.levels else raw
+
+    def _noise(self, raw: Tensor) -> Tensor:
+        draws = [self.dataset.noise(raw.shape[1:], source) for source in self._noises]
+        return torch.stack(draws).to(raw.device)

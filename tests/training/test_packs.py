@@ -1,0 +1,197 @@
+"""A pack of five against the same five cells one by one, over everything that can be packed."""
+
+from dataclasses import replace
+from itertools import product
+
+import pytest
+import torch
+from torch import Tensor
+
+from harness import registry
+from harness.bijections.base import Bijection
+from harness.datasets.base import Dataset
+from harness.record import Status
+from harness.registry import Choice, Combination
+from harness.seeding import generator
+from harness.suite.cell import Cell
+from harness.suite.model import Training
+from harness.suite.packs import branching
+from harness.training.batches import Batches
+from harness.training.loop import Member, Trained, train
+
+SEEDS = range(5)
+STEPS = 50
+SMALL = {
+    "additive": {"couplings": 4, "width": 8},
+    "affine": {"couplings": 4, "width": 8},
+    "glow": {"steps": 1, "width": 8},
+    "residual": {"blocks": 2, "width": 8},
+}
+"""Parameters that make an architecture small; another plug-in's are its defaults."""
+
+
+def choice(axis: str, name: str) -> Choice:
+    parameters = SMALL.get(name, {}) if axis == "architecture" else {}
+    return registry.resolve(axis, {"name": name, **parameters})
+
+
+def make_cell(architecture: str, regularizer: str, dataset: str, precision: str) -> Cell:
+    return Cell(
+        task=choice("task", "density"),
+        architecture=choice("architecture", architecture),
+        regularizer=choice("regularizer", regularizer),
+        dataset=choice("dataset", dataset),
+        probes=(),
+        training=Training(steps=STEPS, batch_size=16, precision=precision),  # type: ignore[arg-type]
+        seed=0,
+    )
+
+
+def possible(cell: Cell) -> bool:
+    shape = registry.build("dataset", cell.dataset).shape
+    combination = Combination(cell.task, cell.architecture, cell.regularizer, cell.dataset, shape)
+    entries = (("architecture", cell.architecture), ("regularizer", cell.regularizer))
+    refusals = [registry.get(axis, chosen.name).refuses for axis, chosen in entries]
+    return not any(refuses is not None and refuses(combination) for refuses in refusals)
+
+
+def combinations() -> list[tuple[str, str, str]]:
+    axes = [registry.names(axis) for axis in ("architecture", "regularizer", "dataset")]
+    return [(a, r, d) for a, r, d in product(*axes) if possible(make_cell(a, r, d, "float32"))]
+
+
+COMBINATIONS = combinations()
+PACKABLE = [names for names in COMBINATIONS if not branching(make_cell(*names, "float32"))]
+
+
+def members(cell: Cell) -> list[Member]:
+    shape = registry.build("dataset", cell.dataset).shape
+    return [
+        Member(
+            registry.build("architecture", cell.architecture, shape, generator(seed, "init")),
+            cell.training,
+            registry.build("regularizer", cell.regularizer),
+            seed,
+        )
+        for seed in SEEDS
+    ]
+
+
+def run(cell: Cell, *packs: list[Member]) -> list[Trained]:
+    dataset: Dataset = registry.build("dataset", cell.dataset)
+    raw, task = dataset.read().train, registry.build("task", cell.task)
+    ended = []
+    for pack in packs:
+        seeds = [member.seed for member in pack]
+        ended += train(pack, task, Batches(dataset, raw, cell.training.batch_size, seeds))
+    return ended
+
+
+def weights(pack: list[Member]) -> list[Tensor]:
+    return [
+        torch.cat([p.detach().double().flatten() for p in member.flow.parameters()])
+        for member in pack
+    ]
+
+
+def logged(trained: Trained) -> list[float]:
+    return [point.value for point in trained.curve]
+
+
+def test_only_what_inverts_in_training_with_an_iteration_is_not_packed() -> None:
+    alone = {names[:2] for names in COMBINATIONS if names not in PACKABLE}
+    assert alone == {("residual", "finite_difference")}
+
+
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [("float32", 1e-3), ("float64", 1e-9)], ids=["float32", "float64"]
+)
+@pytest.mark.parametrize("names", PACKABLE, ids="-".join)
+def test_a_pack_trains_what_its_members_would_alone(
+    names: tuple[str, str, str], precision: str, tolerance: float
+) -> None:
+    cell = make_cell(*names, precision)
+    packed, alone = members(cell), members(cell)
+    together = run(cell, packed)
+    apart = run(cell, *([member] for member in alone))
+    for ours, theirs in zip(weights(packed), weights(alone), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+    for one, other in zip(together, apart, strict=True):
+        assert (one.status, one.steps) == (other.status, other.steps) == (Status.OK, STEPS)
+        assert logged(one) == pytest.approx(logged(other), rel=tolerance, abs=tolerance)
+    first, second, *_ = weights(packed)
+    assert float((first - second).abs().max()) > 0.01  # each has its own weights
+
+
+def _spoil(flow: Bijection) -> None:
+    with torch.no_grad():
+        list(flow.parameters())[-1].fill_(torch.inf)
+
+
+@pytest.mark.parametrize("names", [names for names in PACKABLE if names[1] == "none"], ids="-".join)
+def test_a_member_that_diverges_moves_no_other_by_a_bit(names: tuple[str, str, str]) -> None:
+    cell = make_cell(*names, "float32")
+    sound, spoilt = members(cell), members(cell)
+    _spoil(spoilt[2].flow)
+    run(cell, sound)
+    ended = run(cell, spoilt)
+    statuses = [one.status for one in ended]
+    assert statuses == [Status.OK, Status.OK, Status.DIVERGED, Status.OK, Status.OK]
+    assert ended[2].steps == 0
+    for number, (ours, theirs) in enumerate(zip(weights(spoilt), weights(sound), strict=True)):
+        assert torch.equal(ours, theirs) == (number != 2)
+
+
+def test_a_member_that_diverges_late_keeps_its_weights_of_then() -> None:
+    cell = make_cell("affine", "none", "checkerboard", "float32")
+    wild = [
+        replace(member, settings=cell.training.model_copy(update={"learning_rate": rate}))
+        for member, rate in zip(members(cell), (1e-3, 1e18, 1e-3, 1e-3, 1e-3), strict=True)
+    ]
+    alone = members(cell)
+    alone[1] = replace(alone[1], settings=wild[1].settings)
+    packed = run(cell, wild)
+    single = run(cell, *([member] for member in alone))
+    assert packed[1].status is single[1].status is Status.DIVERGED
+    assert 0 < packed[1].steps == single[1].steps < STEPS
+    assert packed[1].curve[-1].step == packed[1].steps
+    assert [one.steps for one in packed] == [one.steps for one in single]
+    for ours, theirs in zip(weights(wild), weights(alone), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_members_may_differ_in_rate_decay_clip_and_weight() -> None:
+    cell = make_cell("affine", "finite_difference", "eight_gaussians", "float64")
+    settings: list[dict[str, float | None]] = [
+        {"learning_rate": 1e-3},
+        {"learning_rate": 1e-2},
+        {"weight_decay": 0.5},
+        {"gradient_clip": 1e-3},
+        {"gradient_clip": None},
+    ]
+    regularizers = [
+        registry.build("regularizer", choice_of_weight)
+        for choice_of_weight in (
+            registry.resolve("regularizer", {"name": "finite_difference", "weight": weight})
+            for weight in (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+        )
+    ]
+
+    def various() -> list[Member]:
+        return [
+            replace(
+                member,
+                seed=0,
+                settings=cell.training.model_copy(update=one),
+                regularizer=regularizer,
+            )
+            for member, one, regularizer in zip(members(cell), settings, regularizers, strict=True)
+        ]
+
+    packed, alone = various(), various()
+    together = run(cell, packed)
+    apart = run(cell, *([member] for member in alone))
+    for ours, theirs in zip(weights(packed), weights(alone), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+    for one, other in zip(together, apart, strict=True):
+        assert logged(one) == pytest.approx(logged(other), rel=1e-9, abs=1e-9)
