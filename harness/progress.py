@@ -12,7 +12,7 @@ PLAIN_LINES = 40
 
 
 class SweepProgress:
-    """Counts of done, running and failed cells, the expected time left, the last result.
+    """Counts of done and failed cells and running packs, the expected time left, the last result.
 
     Args:
         console: Where to print; a bar if it is a terminal.
@@ -69,7 +69,9 @@ class SweepProgress:
 
     def _counts(self) -> str:
         ended = self.done + self.failed
-        text = f"{self.done} done, {self.running} running, {self.failed} failed of {self.total}"
+        text = (
+            f"{self.done} done, {self.failed} failed of {self.total}, {self.running} packs running"
+        )
         if 0 < ended < self.total:
             left = (time.monotonic() - self._begun) / ended * (self.total - ended)
             text += f", {duration(left)} left"

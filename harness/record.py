@@ -95,7 +95,7 @@ class CellRecord:
             ``regularizer_label`` and ``dataset_label``.
         seed: The cell's seed.
         steps: Training steps done.
-        train_seconds: Wall time of training, in seconds.
+        train_seconds: Wall time of training, in seconds; of a pack, this cell's share.
         probe_seconds: Wall time of the probes, in seconds.
         finished_ms: When it ended, in milliseconds since 1970-01-01 UTC.
         provenance: JSON: versions, device, host, git commit, data hash.

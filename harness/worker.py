@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from harness.execution import run_cells
+from harness.execution import TrainedCell, measure, train_cells
 from harness.record import Attempt, Status
 from harness.results.ledger import is_committed
 from harness.results.writer import commit, record_attempt
@@ -69,36 +69,51 @@ def run_pack(
 def _run(
     cells: Sequence[tuple[str, str]], suite: str, store: Path, device: torch.device, attempt: int
 ) -> list[Outcome]:
-    """Run cells as one pack; one that fails is halved, until the cell that is to blame is alone."""
+    """Run cells as one pack; where that fails, in halves, until the cell to blame is alone."""
     if not cells:
         return []
-    outcomes: list[Outcome] = []
     begun = time.perf_counter()
     try:
-        for record in run_cells([Cell.from_specification(text) for _, text in cells], device):
-            commit(store, suite, record)
-            seconds = record.train_seconds + record.probe_seconds
-            outcomes.append(Outcome(record.cell_id, record.status, seconds))
+        pack = train_cells([Cell.from_specification(text) for _, text in cells], device)
     except (Exception, SystemExit) as error:
-        left = cells[len(outcomes) :]
         if len(cells) == 1:
-            memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
-            status = Status.OUT_OF_MEMORY if memory else Status.ERROR
-            message = f"{type(error).__name__}: {error}".split("\n")[0]
-            trace = traceback.format_exc()
-            failed(store, suite, cells[0][0], attempt, status, message, trace)
             seconds = time.perf_counter() - begun
-            return [Outcome(cells[0][0], status, seconds, message, trace)]
+            return [_failure(error, cells[0][0], suite, store, attempt, seconds)]
     else:
-        return outcomes
+        return [_finish(one, suite, store, attempt) for one in pack]
     finally:
         if device.type == "cuda":  # the process lives on, and so would its cache
             torch.cuda.empty_cache()
     # Outside of the handler, whose error holds the tensors of what failed.
-    half = max(1, len(left) // 2)
-    for part in (left[:half], left[half:]):
-        outcomes += _run(part, suite, store, device, attempt)
-    return outcomes
+    half = len(cells) // 2
+    return [
+        outcome
+        for part in (cells[:half], cells[half:])
+        for outcome in _run(part, suite, store, device, attempt)
+    ]
+
+
+def _finish(one: TrainedCell, suite: str, store: Path, attempt: int) -> Outcome:
+    """Measure and commit; what fails here fails for this cell, and nothing is trained again."""
+    begun = time.perf_counter()
+    try:
+        record = measure(one)
+        commit(store, suite, record)
+    except (Exception, SystemExit) as error:
+        seconds = one.seconds + time.perf_counter() - begun
+        return _failure(error, one.cell.id, suite, store, attempt, seconds)
+    return Outcome(record.cell_id, record.status, record.train_seconds + record.probe_seconds)
+
+
+def _failure(
+    error: BaseException, cell_id: str, suite: str, store: Path, attempt: int, seconds: float
+) -> Outcome:
+    memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    status = Status.OUT_OF_MEMORY if memory else Status.ERROR
+    message = f"{type(error).__name__}: {error}".split("\n")[0]
+    trace = "".join(traceback.format_exception(error))
+    failed(store, suite, cell_id, attempt, status, message, trace)
+    return Outcome(cell_id, status, seconds, message, trace)
 
 
 def failed(

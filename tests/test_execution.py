@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import pytest
-import torch
 
-from harness.execution import run_cells
 from harness.record import CellRecord
 from harness.suite.cell import Cell
 from harness.suite.load import load
+from tests.cells import run_alone
 
 SUITE = """
 name: one
@@ -34,14 +33,14 @@ def values(record: CellRecord) -> dict[tuple[str, str], float]:
 
 def test_the_seed_decides_the_initial_weights(cells: tuple[Cell, ...]) -> None:
     """Nothing is trained and nothing is initialised from data: only the weights can differ."""
-    first, second = (values(next(run_cells([cell], torch.device("cpu")))) for cell in cells)
+    first, second = (values(run_alone(cell)) for cell in cells)
     assert first["bound_forward", "none"] != second["bound_forward", "none"]
 
 
 def test_a_cell_is_the_same_again_and_from_its_specification(cells: tuple[Cell, ...]) -> None:
     cell = cells[0]
-    first = next(run_cells([cell], torch.device("cpu")))
-    again = next(run_cells([Cell.from_specification(first.specification)], torch.device("cpu")))
+    first = run_alone(cell)
+    again = run_alone(Cell.from_specification(first.specification))
     assert first.measurements == again.measurements
     assert (first.cell_id, first.architecture_label) == (again.cell_id, again.architecture_label)
     assert first.architecture_label == "residual(blocks=1, actnorm=False)"

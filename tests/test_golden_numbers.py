@@ -5,12 +5,11 @@ old and new numbers in one store. If a change means to move them, raise the vers
 """
 
 import pytest
-import torch
 
 from harness import registry
-from harness.execution import run_cells
 from harness.suite.cell import Cell
 from harness.suite.model import Training
+from tests.cells import run_alone
 
 # bits or nats of the test set, and the worst float64 Lipschitz constant there, after five steps
 GOLDEN: dict[str, tuple[float, float]] = {
@@ -38,7 +37,7 @@ def cell(architecture: str) -> Cell:
 
 
 def numbers(architecture: str) -> tuple[float, float]:
-    record = next(run_cells([cell(architecture)], torch.device("cpu")))
+    record = run_alone(cell(architecture))
     found = {(m.metric, m.inputs): m.value for m in record.measurements}
     return found["negative_log_likelihood", "test"], found["forward_worst", "uniform"]
 

@@ -3,12 +3,11 @@
 import functools
 
 import pytest
-import torch
 
 from harness import registry
-from harness.execution import run_cells
 from harness.record import CellRecord, Status
 from harness.suite.load import load
+from tests.cells import run_alone
 
 
 @functools.cache
@@ -21,7 +20,7 @@ def measured(architecture: str) -> tuple[CellRecord, dict[tuple[str, str, str], 
         and cell.dataset.name == "digits"
         and registry.label("architecture", cell.architecture) == architecture
     )
-    record = next(run_cells([cell], torch.device("cpu")))
+    record = run_alone(cell)
     values = {
         (m.probe, m.metric, m.inputs): m.value
         for m in record.measurements

@@ -1,10 +1,12 @@
 """What a worker makes of a pack."""
 
+import json
 from pathlib import Path
 
 from harness import registry
 from harness.record import Status
 from harness.results import ledger
+from harness.results.query import connect
 from harness.suite.cell import Cell
 from harness.suite.model import Training
 from harness.worker import Outcome, run_pack
@@ -39,6 +41,20 @@ def test_a_pack_with_a_cell_that_fails_loses_that_cell_alone(tmp_path: Path) -> 
     assert ledger.committed(tmp_path, "one") == {cell.id for cell in CELLS} - {bad}
     (attempt,) = ledger.last_attempts(tmp_path, "one").values()
     assert (attempt.cell_id, attempt.status) == (bad, Status.ERROR)
+
+
+def test_a_cell_whose_probe_fails_has_nothing_trained_again(tmp_path: Path) -> None:
+    cells = [(cell.id, cell.specification()) for cell in CELLS]
+    bad = CELLS[1].id
+    cells[1] = (bad, cells[1][1].replace('"name":"reconstruction"', '"name":"no_such_probe"'))
+    outcomes = run(tmp_path, cells)
+    failures = {key: one.message for key, one in outcomes.items() if one.status is Status.ERROR}
+    # The attempt is of the cell as it was specified, for its id is a hash of that.
+    assert len(failures) == 1
+    assert "no_such_probe" in next(iter(failures.values()))
+    assert ledger.committed(tmp_path, "one") == {cell.id for cell in CELLS} - {bad}
+    found = connect(tmp_path).execute("select provenance from cells").fetchall()
+    assert [json.loads(text)["pack_members"] for (text,) in found] == [5] * 4
 
 
 def test_a_later_try_of_a_pack_runs_only_what_is_missing(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ class RayExecutor:
         if self.slots < 1:
             need = f"{cpus:g} CPUs" + (f" and {gpus:g} GPUs" if gpus else "")
             raise InputError(
-                f"a cell needs {need} (resources in the suite), more than the cluster has: "
+                f"a pack needs {need} (resources in the suite), more than the cluster has: "
                 f"{have.get('CPU', 0):g} CPUs, {have.get('GPU', 0):g} GPUs"
             )
         # Four in flight for each slot hides the driver's round trip (measured on no-op tasks).

@@ -8,8 +8,8 @@ from torch import Tensor
 from harness.datasets.base import Dataset
 from harness.seeding import generator
 
-AHEAD = 64
-"""For how many steps the order is drawn at once: a draw costs more than its numbers."""
+AHEAD = 8192
+"""How many indices of a member are drawn at once: a draw costs more than its numbers."""
 
 
 class Batches:
@@ -34,7 +34,7 @@ class Batches:
     def draw(self) -> Tensor:
         """The next batches, ``(S, size, *shape)`` float32."""
         if not self._ahead:
-            shape, device = (AHEAD, self.size), self.raw.device
+            shape, device = (max(1, AHEAD // self.size), self.size), self.raw.device
             orders = [torch.randint(len(self.raw), shape, generator=g) for g in self._orders]
             self._ahead = list(torch.stack(orders, dim=1).to(device).unbind()[::-1])
         raw = self.raw[self._ahead.pop()]

@@ -75,8 +75,7 @@ def train(members: Sequence[Member], task: Task, batches: Batches) -> list[Train
     weights as they are, which the step before may have left not finite; the others go on. They
     are probed like any others.
     """
-    first, size = members[0], len(members)
-    settings, regularizer = first.settings, first.regularizer
+    settings, regularizer = members[0].settings, members[0].regularizer
     dtype = getattr(torch, settings.precision)
     for member, x in zip(members, batches.draw().to(dtype), strict=True):
         member.flow.to(dtype).train()
@@ -85,8 +84,7 @@ def train(members: Sequence[Member], task: Task, batches: Batches) -> list[Train
     optimizer = Optimizer(stack, [member.settings for member in members])
     noise = [generator(member.seed, "regularizer") for member in members]
     weights = stack.parameters.new_tensor([member.regularizer.weight for member in members])
-    clips = [member.settings.gradient_clip for member in members]
-    largest = [math.inf if most is None else most for most in clips]
+    largest = [member.settings.gradient_clip or math.inf for member in members]
     logs = [_Log(member.settings.learning_rate) for member in members]
 
     def both(flow: Bijection, x: Tensor, *drawn: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,7 +123,7 @@ def train(members: Sequence[Member], task: Task, batches: Batches) -> list[Train
         optimizer.step(factor)
     stack.unstack()
     # The last step was taken from a finite gradient, but nothing has looked at where it led.
-    finite = stack.parameters.isfinite().all(1).tolist() if size else []
+    finite = stack.parameters.isfinite().all(1).tolist()
     for log, fine in zip(logs, finite, strict=True):
         if not log.ended:
             log.end(Status.OK if fine else Status.DIVERGED, settings.steps)

@@ -22,17 +22,27 @@ class _Run(nn.Module):
         return function(self.flow, *arguments)
 
 
+def _trained(flow: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in flow.parameters() if parameter.requires_grad]
+
+
+def _fixed(run: nn.Module) -> dict[str, Tensor]:
+    """Buffers, and parameters that are not trained."""
+    untrained = {n: p.detach() for n, p in run.named_parameters() if not p.requires_grad}
+    return untrained | dict(run.named_buffers())
+
+
 class Stack:
     """S networks that differ in nothing but their parameters and buffers.
 
-    All parameters lie in one matrix, a row for each network. A function of one network runs on
-    all of them at once by ``torch.vmap``; differentiation stays outside of it, on the batched
-    operations, which takes two thirds of the time of ``vmap(grad(…))``. A stack of one calls its
-    network as it is.
+    All trained parameters lie in one matrix, a row for each network. A function of one network
+    runs on all of them at once by ``torch.vmap``; differentiation stays outside of it, on the
+    batched operations, which takes two thirds of the time of ``vmap(grad(…))``. A stack of one
+    calls its network as it is.
 
     Attributes:
         size: S.
-        parameters: Shape ``(S, P)``. Changed in place, the networks of the stack change with it.
+        parameters: Shape ``(S, P)``, changed in place; :meth:`unstack` hands them to the networks.
         gradient: Likewise; what :meth:`differentiate` found last.
     """
 
@@ -40,9 +50,9 @@ class Stack:
         self.size = len(flows)
         self._flows = tuple(flows)
         self._run = _Run(flows[0])
-        named = dict(self._run.named_parameters())
+        named = {n: p for n, p in self._run.named_parameters() if p.requires_grad}
         with torch.no_grad():
-            rows = [torch.cat([p.reshape(-1) for p in flow.parameters()]) for flow in flows]
+            rows = [torch.cat([p.reshape(-1) for p in _trained(flow)]) for flow in flows]
             self.parameters = torch.stack(rows)
         self.gradient = torch.zeros_like(self.parameters)
         self._sizes = [p.numel() for p in named.values()]
@@ -56,8 +66,8 @@ class Stack:
                 name: piece.detach().view(self.size, *named[name].shape).requires_grad_()
                 for name, piece in zip(named, pieces, strict=True)
             }
-        buffers = [dict(_Run(flow).named_buffers()) for flow in flows]
-        self._buffers = {name: torch.stack([b[name] for b in buffers]) for name in buffers[0]}
+        fixed = [_fixed(_Run(flow)) for flow in flows]
+        self._fixed = {name: torch.stack([one[name] for one in fixed]) for name in fixed[0]}
 
     def run(self, function: Callable[..., Any], *stacked: Tensor) -> Any:
         """``function(flow, *arguments)`` of every network.
@@ -77,7 +87,7 @@ class Stack:
         def one(state: tuple[dict[str, Tensor], dict[str, Tensor]], *arguments: Tensor) -> Any:
             return functional_call(self._run, state, (function, *arguments))
 
-        return torch.vmap(one)((self._leaves, self._buffers), *stacked)
+        return torch.vmap(one)((self._leaves, self._fixed), *stacked)
 
     def differentiate(self, losses: Tensor) -> Tensor:
         """Gradients ``(S, P)`` of the losses ``(S,)``; a network's loss depends on it alone."""
@@ -92,5 +102,5 @@ class Stack:
         """Give the networks that the stack was made of their parameters."""
         for row, flow in zip(self.parameters, self._flows, strict=True):
             pieces = row.split(self._sizes)
-            for parameter, piece in zip(flow.parameters(), pieces, strict=True):
+            for parameter, piece in zip(_trained(flow), pieces, strict=True):
                 parameter.data = piece.view(parameter.shape)

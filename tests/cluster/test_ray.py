@@ -148,7 +148,7 @@ def _name(pid: int) -> str:
 def test_more_than_the_machine_has_is_a_sentence() -> None:
     with (
         pytest.raises(
-            InputError, match=r"a cell needs 99 CPUs .* more than the cluster has: \d+ CPU"
+            InputError, match=r"a pack needs 99 CPUs .* more than the cluster has: \d+ CPU"
         ),
         RayExecutor(print, None, None, cpus=99, gpus=0),
     ):

@@ -13,7 +13,7 @@ select
     dataset_label,
     seed,
     steps,                          -- training steps done
-    train_seconds,                  -- wall time of training, in seconds
+    train_seconds,                  -- wall time of training, in seconds; of a pack, this cell's share
     probe_seconds,                  -- wall time of the probes, in seconds
     make_timestamp_ms(finished_ms) as finished,  -- when it ended, in UTC
     finished_ms,                    -- the same, in milliseconds since 1970-01-01
