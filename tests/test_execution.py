@@ -3,8 +3,12 @@
 from pathlib import Path
 
 import pytest
+import torch
 
+from harness import registry
+from harness.execution import measure, train_cells
 from harness.record import CellRecord
+from harness.seeding import generator
 from harness.suite.cell import Cell
 from harness.suite.load import load
 from tests.cells import run_alone
@@ -45,3 +49,17 @@ def test_a_cell_is_the_same_again_and_from_its_specification(cells: tuple[Cell, 
     assert (first.cell_id, first.architecture_label) == (again.cell_id, again.architecture_label)
     assert first.architecture_label == "residual(blocks=1, actnorm=False)"
     assert first.dataset_label == "checkerboard(size=100)"
+
+
+def test_probes_draw_by_the_cells_seed_and_say_after_which_step(cells: tuple[Cell, ...]) -> None:
+    training = cells[1].training.model_copy(update={"steps": 3, "batch_size": 8})
+    sampling = registry.resolve("probe", {"name": "sampling", "samples": 8})
+    cell = cells[1].model_copy(update={"probes": (sampling,), "training": training})
+    (trained,) = train_cells([cell], torch.device("cpu"))
+    record = measure(trained)
+    probe = registry.build("probe", sampling)
+    by_hand = probe(trained.flow, trained.inputs, generator(cell.seed, "probe sampling"))
+    assert [m for m in record.measurements if m.probe == "sampling"] == by_hand
+    other = probe(trained.flow, trained.inputs, generator(0, "probe sampling"))
+    assert other != by_hand
+    assert {m.step for m in record.measurements} == {record.steps} == {3}

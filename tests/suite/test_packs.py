@@ -53,6 +53,8 @@ def test_seeds_and_numbers_share_a_pack() -> None:
         cell(schedule="cosine"),
         cell(precision="float64"),
         cell(regularizer=penalised(0.1)),
+        cell().model_copy(update={"dataset": registry.resolve("dataset", "eight_gaussians")}),
+        cell().model_copy(update={"probes": (registry.resolve("probe", "sampling"),)}),
     ],
     ids=lambda other: other.id,
 )

@@ -171,3 +171,11 @@ def test_the_total_is_that_of_the_slots() -> None:
     assert replace(found, planned=(*found.planned, unknown)).expected(1) == (13.0, 1)
     with pytest.raises(ValueError, match="one slot"):
         found.expected(0)
+
+
+def test_the_time_of_a_pack_is_that_of_all_its_cells() -> None:
+    done = stored((cell(100), 5.0))
+    found = plan([cell(seed) for seed in range(5)], done, {}, 4)
+    assert found.expected(1).seconds == 25.0
+    assert found.expected(2).seconds == 15.0  # packs of two and of three
+    assert found.expected(9).seconds == 15.0
