@@ -26,7 +26,7 @@ class ActNorm(Bijection):
         self.smallest = smallest
 
     def _along_channels(self, parameter: Tensor, x: Tensor) -> Tensor:
-        return parameter.reshape(-1, *[1] * (x.ndim - 2))
+        return parameter.reshape(-1, *[1] * (x.ndim - 2)) if x.ndim > 2 else parameter
 
     def _log_det(self, x: Tensor) -> Tensor:
         total, pixels = self.log_scale.sum(), math.prod(x.shape[2:])

@@ -66,7 +66,7 @@ class Affine(Transformer):
 
     def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         raw, shift = h.chunk(2, dim=1)
-        return x * self.scale.value(raw) + shift, self.scale.log(raw)
+        return torch.addcmul(shift, x, self.scale.value(raw)), self.scale.log(raw)
 
     def inverse(self, y: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         raw, shift = h.chunk(2, dim=1)
