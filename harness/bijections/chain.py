@@ -31,6 +31,14 @@ class Chain(Bijection):
             log_det = log_det + increment
         return x, log_det
 
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        *rest, last = self._bijections
+        y, log_det = last.inverse(y, context)
+        for part in reversed(rest):
+            y, increment = part.inverse(y, context)
+            log_det = log_det + increment
+        return y, log_det
+
     def inverse_with_convergence(
         self, y: Tensor, context: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Convergence]:

@@ -1,44 +1,82 @@
 """Networks of one architecture, run as one vectorised program."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.autograd import Function
 from torch.utils import _pytree as pytree
 
 from harness.bijections.base import Bijection
-
-
-class _Run(nn.Module):
-    """Calls a function of the network, so that ``functional_call`` can give it other weights."""
-
-    def __init__(self, flow: Bijection) -> None:
-        super().__init__()
-        self.flow = flow
-
-    def forward(self, function: Callable[..., Any], *arguments: Tensor) -> Any:
-        return function(self.flow, *arguments)
+from harness.training.batched import batched, vectorize
+from harness.training.batched_layers import apart
 
 
 def _trained(flow: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in flow.parameters() if parameter.requires_grad]
 
 
-def _fixed(run: nn.Module) -> dict[str, Tensor]:
+def _fixed(flow: nn.Module) -> dict[str, Tensor]:
     """Buffers, and parameters that are not trained."""
-    untrained = {n: p.detach() for n, p in run.named_parameters() if not p.requires_grad}
-    return untrained | dict(run.named_buffers())
+    untrained = {n: p.detach() for n, p in flow.named_parameters() if not p.requires_grad}
+    return untrained | dict(flow.named_buffers())
+
+
+class NeedsNetworkError(Exception):
+    """A function of a network did more with it than to call it and its inverse."""
+
+
+class _Apply(Function):
+    """A function of all networks, called from a function of one that is being vectorised."""
+
+    @staticmethod
+    def forward(function: Any, x: Tensor) -> tuple[Tensor, ...]:
+        raise AssertionError("called outside of torch.vmap")
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Nothing: autograd sees the operations of :meth:`vmap`."""
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[None, int | None], function: Any, x: Tensor
+    ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+        dimension, size = in_dims[1], info.batch_size
+        stacked = x.expand(size, *x.shape) if dimension is None else x.movedim(dimension, 0)
+        found = tuple(apart(one, size) for one in function(stacked.flatten(0, 1)))
+        return found, (0,) * len(found)
+
+
+class _OneOfAll:
+    """Stands for a network in a function that is being vectorised; runs all of them at once."""
+
+    def __init__(self, everything: Bijection) -> None:
+        self._everything = everything
+
+    def __call__(self, x: Tensor, context: Tensor | None = None) -> Any:
+        return self._run(self._everything, x, context)
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> Any:
+        return self._run(self._everything.inverse, y, context)
+
+    def _run(self, function: Any, x: Tensor, context: Tensor | None) -> Any:
+        if context is not None:
+            raise NeedsNetworkError
+        return _Apply.apply(function, x)  # type: ignore[no-untyped-call]
+
+    def __getattr__(self, name: str) -> Any:
+        raise NeedsNetworkError
 
 
 class Stack:
     """S networks that differ in nothing but their parameters and buffers.
 
     All trained parameters lie in one matrix, a row for each network. A function of one network
-    runs on all of them at once by ``torch.vmap``; differentiation stays outside of it, on the
-    batched operations, which takes two thirds of the time of ``vmap(grad(…))``. A stack of one
-    calls its network as it is.
+    runs on all of them at once by ``torch.vmap``, and where it calls the network, all networks
+    run as one (:mod:`harness.training.batched`). A function that does more with a network than
+    to call it is vectorised together with it. Differentiation stays outside, on the batched
+    operations. A stack of one calls its network as it is.
 
     Attributes:
         size: S.
@@ -49,8 +87,7 @@ class Stack:
     def __init__(self, flows: Sequence[Bijection]) -> None:
         self.size = len(flows)
         self._flows = tuple(flows)
-        self._run = _Run(flows[0])
-        named = {n: p for n, p in self._run.named_parameters() if p.requires_grad}
+        named = {n: p for n, p in flows[0].named_parameters() if p.requires_grad}
         with torch.no_grad():
             rows = [torch.cat([p.reshape(-1) for p in _trained(flow)]) for flow in flows]
             self.parameters = torch.stack(rows)
@@ -66,8 +103,11 @@ class Stack:
                 name: piece.detach().view(self.size, *named[name].shape).requires_grad_()
                 for name, piece in zip(named, pieces, strict=True)
             }
-        fixed = [_fixed(_Run(flow)) for flow in flows]
-        self._fixed = {name: torch.stack([one[name] for one in fixed]) for name in fixed[0]}
+        fixed = [_fixed(flow) for flow in flows]
+        state = {name: torch.stack([one[name] for one in fixed]) for name in fixed[0]}
+        self._state = self._leaves | state
+        self._everything = cast(Bijection, batched(flows[0], self._state, self.size))
+        self._alone: set[Callable[..., Any]] = set()
 
     def run(self, function: Callable[..., Any], *stacked: Tensor) -> Any:
         """``function(flow, *arguments)`` of every network.
@@ -84,10 +124,13 @@ class Stack:
             result = function(self._flows[0], *(argument[0] for argument in stacked))
             return pytree.tree_map(lambda one: one.unsqueeze(0), result)
 
-        def one(state: tuple[dict[str, Tensor], dict[str, Tensor]], *arguments: Tensor) -> Any:
-            return functional_call(self._run, state, (function, *arguments))
-
-        return torch.vmap(one)((self._leaves, self._fixed), *stacked)
+        if function not in self._alone:
+            one = _OneOfAll(self._everything)
+            try:
+                return torch.vmap(lambda *arguments: function(one, *arguments))(*stacked)
+            except NeedsNetworkError:
+                self._alone.add(function)
+        return vectorize(self._flows[0], self._state, function, *stacked)
 
     def differentiate(self, losses: Tensor) -> Tensor:
         """Gradients ``(S, P)`` of the losses ``(S,)``; a network's loss depends on it alone."""

@@ -1,0 +1,120 @@
+"""Networks of one architecture as one network on all their inputs.
+
+S networks on a batch of B each are one network on a batch of S·B, where sample s·B + b is input b
+of network s. Most of a network does not notice, for what it does to a sample depends on that
+sample alone. Only what holds weights must tell the networks apart, and is exchanged here.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from harness.bijections.actnorm import ActNorm
+from harness.bijections.base import Bijection
+from harness.bijections.chain import Chain
+from harness.bijections.coupling import Coupling
+from harness.bijections.multiscale import MultiScale
+from harness.bijections.networks import Conditioner
+from harness.training.batched_layers import BatchedActNorm, BatchedPerceptron, apart
+
+State = Mapping[str, Tensor]
+"""Parameters and buffers of all networks by name, ``(S, *shape)`` each."""
+
+CONTAINERS = (Chain, Coupling, MultiScale, nn.ModuleList)
+"""Hold no weights themselves: they call their parts, and rearrange what comes and goes."""
+
+
+def batched(module: nn.Module, state: State, size: int) -> nn.Module:
+    """The counterpart of ``module`` for batches of S·B.
+
+    Args:
+        module: One of the networks, or a part of it; not changed.
+        state: Of all networks; the counterpart computes with these very tensors.
+        size: S.
+    """
+    if not state:
+        return module
+    # Not isinstance: a subclass may compute something else.
+    if type(module) in CONTAINERS:
+        counterpart = copy.copy(module)
+        counterpart._modules = {
+            name: batched(part, _within(state, name), size)
+            for name, part in module.named_children()
+        }
+        return counterpart
+    if type(module) is ActNorm:
+        return BatchedActNorm(state["bias"], state["log_scale"])
+    if type(module) is Conditioner and all(isinstance(one, nn.Linear) for one in module.layers):
+        names = [f"layers.{number}" for number in range(len(module.layers))]
+        return BatchedPerceptron([(state[f"{n}.weight"], state[f"{n}.bias"]) for n in names])
+    vectorized = VectorizedBijection if isinstance(module, Bijection) else Vectorized
+    return vectorized(module, state, size)
+
+
+def _within(state: State, part: str) -> State:
+    prefix = f"{part}."
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in state.items()
+        if name.startswith(prefix)
+    }
+
+
+class Call(nn.Module):
+    """Calls a function of a module, so that ``functional_call`` can give it other weights."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, function: Any, *arguments: Tensor) -> Any:
+        return function(self.module, *arguments)
+
+
+def vectorize(module: nn.Module, state: State, function: Any, *stacked: Tensor) -> Any:
+    """``function(module, *arguments)`` of every network, by ``torch.vmap``.
+
+    Args:
+        module: Has the structure of each network.
+        state: The weights.
+        function: Branches on no tensor's values.
+        stacked: Arguments, S slices of each in dimension 0.
+    """
+    call = Call(module)
+
+    def one(state: dict[str, Tensor], *arguments: Tensor) -> Any:
+        return functional_call(call, state, (function, *arguments))
+
+    return torch.vmap(one)({f"module.{n}": tensor for n, tensor in state.items()}, *stacked)
+
+
+class Vectorized(nn.Module):
+    """Whatever has no counterpart of its own."""
+
+    def __init__(self, module: nn.Module, state: State, size: int) -> None:
+        super().__init__()
+        self._unregistered = (module,)  # its own weights are not those of the counterpart
+        self._state, self._size = state, size
+
+    def _run(self, function: Any, x: Tensor) -> Any:
+        found = vectorize(self._unregistered[0], self._state, function, apart(x, self._size))
+        if isinstance(found, Tensor):
+            return found.flatten(0, 1)
+        return tuple(one.flatten(0, 1) for one in found)
+
+    def forward(self, x: Tensor) -> Any:
+        return self._run(lambda module, x: module(x), x)
+
+
+class VectorizedBijection(Vectorized, Bijection):
+    """A block that has no counterpart of its own."""
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return cast(tuple[Tensor, Tensor], self._run(lambda module, x: module(x), x))
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return cast(tuple[Tensor, Tensor], self._run(lambda module, y: module.inverse(y), y))
