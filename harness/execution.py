@@ -10,7 +10,7 @@ from harness import registry
 from harness.bijections.base import Bijection
 from harness.datasets.base import Dataset, Splits
 from harness.datasets.off_distribution import off_distribution
-from harness.probes.base import Inputs
+from harness.probes.base import Inputs, Subject
 from harness.provenance import provenance
 from harness.record import CellRecord, Measurement
 from harness.seeding import generator
@@ -117,9 +117,10 @@ def measure(one: TrainedCell) -> CellRecord:
     # Probes state their own precisions; the weights they start from are float32's or float64's.
     test = one.inputs.sets["test"].to(getattr(torch, cell.training.precision))
     measurements: list[Measurement] = list(one.task.evaluate(one.flow, test, one.dataset, steps))
+    subject = Subject(one.flow, one.inputs)
     for choice in cell.probes:
         probe = registry.build("probe", choice)
-        measurements += probe(one.flow, one.inputs, generator(cell.seed, f"probe {choice.name}"))
+        measurements += probe(subject, generator(cell.seed, f"probe {choice.name}"))
     return CellRecord(
         cell_id=cell.id,
         status=one.trained.status,

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from harness.execution import TrainedCell, measure, train_cells
+from harness.memory import keep_freed_memory
 from harness.record import Attempt, Status
 from harness.results.ledger import is_committed
 from harness.results.writer import commit, record_attempt
@@ -56,6 +57,7 @@ def run_pack(
         attempt: Which try this is, counted from 1.
     """
     torch.set_num_threads(threads)
+    keep_freed_memory()
     # float32 means float32: TF32 keeps 10 of 23 bits, and convolutions use it by default.
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False

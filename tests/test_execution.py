@@ -7,6 +7,7 @@ import torch
 
 from harness import registry
 from harness.execution import measure, train_cells
+from harness.probes.base import Subject
 from harness.record import CellRecord
 from harness.seeding import generator
 from harness.suite.cell import Cell
@@ -58,8 +59,9 @@ def test_probes_draw_by_the_cells_seed_and_say_after_which_step(cells: tuple[Cel
     (trained,) = train_cells([cell], torch.device("cpu"))
     record = measure(trained)
     probe = registry.build("probe", sampling)
-    by_hand = probe(trained.flow, trained.inputs, generator(cell.seed, "probe sampling"))
+    subject = Subject(trained.flow, trained.inputs)
+    by_hand = probe(subject, generator(cell.seed, "probe sampling"))
     assert [m for m in record.measurements if m.probe == "sampling"] == by_hand
-    other = probe(trained.flow, trained.inputs, generator(0, "probe sampling"))
+    other = probe(subject, generator(0, "probe sampling"))
     assert other != by_hand
     assert {m.step for m in record.measurements} == {record.steps} == {3}

@@ -1,7 +1,9 @@
 """Coupling, written once: a split, a conditioner and an elementwise transformer."""
 
+from typing import cast
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.bijections.base import Bijection, BiLipschitz, sum_per_sample
 from harness.bijections.networks import Conditioner
@@ -19,29 +21,32 @@ class Coupling(Bijection):
     """
 
     def __init__(
-        self, first: int, transformer: Transformer, conditioner: Conditioner, *, swap: bool = False
+        self, first: int, transformer: Transformer, conditioner: nn.Module, *, swap: bool = False
     ) -> None:
         super().__init__()
         self.first, self.swap = first, swap
         self.transformer, self.conditioner = transformer, conditioner
 
-    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The part that is kept and the part that is changed."""
         # One split: its gradient is one concatenation, where two slices would each fill a tensor.
         a, b = torch.split(x, [self.first, x.shape[1] - self.first], dim=1)
         return (b, a) if self.swap else (a, b)
 
-    def _join(self, kept: Tensor, changed: Tensor) -> Tensor:
+    def join(self, kept: Tensor, changed: Tensor) -> Tensor:
+        """The inverse of :meth:`split`."""
         return torch.cat([changed, kept] if self.swap else [kept, changed], dim=1)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        kept, changed = self._split(x)
+        kept, changed = self.split(x)
         changed, log_derivative = self.transformer(changed, self.conditioner(kept))
-        return self._join(kept, changed), sum_per_sample(log_derivative)
+        return self.join(kept, changed), sum_per_sample(log_derivative)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        kept, changed = self._split(y)
+        kept, changed = self.split(y)
         changed, log_derivative = self.transformer.inverse(changed, self.conditioner(kept))
-        return self._join(kept, changed), sum_per_sample(log_derivative)
+        return self.join(kept, changed), sum_per_sample(log_derivative)
 
     def bounds(self) -> BiLipschitz:
-        return self.transformer.coupling_bounds(self.conditioner.lipschitz())
+        conditioner = cast(Conditioner, self.conditioner)
+        return self.transformer.coupling_bounds(conditioner.lipschitz())

@@ -32,6 +32,9 @@ class ScaleMap(Protocol):
     def log(self, h: Tensor) -> Tensor:
         """``log g(h)``, computed without forming g."""
 
+    def log_slope(self, h: Tensor) -> Tensor:
+        """``d log g(h) / dh``."""
+
     def reciprocal(self, h: Tensor) -> Tensor:
         """``1 / g(h)``."""
 
@@ -46,6 +49,9 @@ class Exponential:
 
     def log(self, h: Tensor) -> Tensor:
         return h
+
+    def log_slope(self, h: Tensor) -> Tensor:
+        return torch.ones_like(h)
 
     def reciprocal(self, h: Tensor) -> Tensor:
         return (-h).exp()
@@ -64,6 +70,12 @@ class Sigmoid:
 
     def log(self, h: Tensor) -> Tensor:
         return F.logsigmoid(h + 2) if self.floor == 0 else self.value(h).log()
+
+    def log_slope(self, h: Tensor) -> Tensor:
+        if self.floor == 0:
+            return torch.sigmoid(-2 - h)
+        gate = torch.sigmoid(h + 2)
+        return gate * (1 - gate) / (gate + self.floor)
 
     def reciprocal(self, h: Tensor) -> Tensor:
         return self.value(h).reciprocal()
@@ -86,6 +98,10 @@ class BoundedSigmoid:
     def log(self, h: Tensor) -> Tensor:
         return self.value(h).log()
 
+    def log_slope(self, h: Tensor) -> Tensor:
+        above = (1 - self.lower) * torch.sigmoid(h + 2)
+        return above * torch.sigmoid(-2 - h) / (self.lower + above)
+
     def reciprocal(self, h: Tensor) -> Tensor:
         return self.value(h).reciprocal()
 
@@ -102,6 +118,9 @@ class BoundedExponential:
 
     def log(self, h: Tensor) -> Tensor:
         return self.log_limit * torch.tanh(h)
+
+    def log_slope(self, h: Tensor) -> Tensor:
+        return self.log_limit * (1 - torch.tanh(h) ** 2)
 
     def reciprocal(self, h: Tensor) -> Tensor:
         return (-self.log(h)).exp()

@@ -7,9 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.bijections.base import Bijection
-from harness.probes.base import Inputs, Probe, Summary, at_precision
-from harness.probes.jacobian import jacobian, singular_values
+from harness.probes.base import Probe, Subject, Summary
 from harness.record import Measurement
 from harness.registry import entry
 
@@ -37,17 +35,19 @@ def bi_lipschitz(*, points: Annotated[int, Field(ge=1)] = 32) -> Probe:
     vector-Jacobian products and one SVD an input.
     """
 
-    def probe(flow: Bijection, inputs: Inputs, generator: torch.Generator) -> list[Measurement]:
-        double = at_precision(flow, "float64")
+    def probe(subject: Subject, generator: torch.Generator) -> list[Measurement]:
+        inputs = subject.inputs
+        x, places = inputs.first(points)
+        found, dimension = subject.spectra(points), x[0].numel()
         measured = []
-        for name, x in inputs.sets.items():
+        for name, place in places.items():
             summary = Summary("bi_lipschitz", name, "float64", inputs.step)
-            jacobians, _ = jacobian(double, x[:points].double())
-            largest, smallest = singular_values(jacobians)
-            count = len(jacobians)
+            finite = found.finite[place]
+            largest, smallest = found.largest[place][finite], found.smallest[place][finite]
+            count = len(finite)
             # Singular values are known to within about D·ε·σ_max: a smaller σ_min is rounding,
             # and 1/σ_min no more than the size from which on nothing is resolved.
-            resolution = jacobians.shape[-1] * torch.finfo(torch.float64).eps * largest
+            resolution = dimension * torch.finfo(torch.float64).eps * largest
             resolved = smallest > resolution
             known = replace(summary, converged=bool(resolved.all()))
             measured += _constant("forward", largest, summary, count)
@@ -57,7 +57,7 @@ def bi_lipschitz(*, points: Annotated[int, Field(ge=1)] = 32) -> Probe:
             measured.append(summary.one("unresolved_fraction", unresolved, count))
             lost = 1 - len(largest) / count
             measured.append(summary.one("non_finite_fraction", lost, count))
-        bounds = double.bounds()
+        bounds = subject.at("float64").bounds()
         overall = Summary("bi_lipschitz", "none", "float64", inputs.step)
         measured.append(overall.one("bound_forward", bounds.forward, 0))
         measured.append(overall.one("bound_inverse", bounds.inverse, 0))

@@ -4,10 +4,10 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
-from harness.bijections.base import Bijection
-from harness.probes.base import DTYPES, Inputs, Probe, Summary, all_converged, at_precision
-from harness.probes.jacobian import jacobian
+from harness.bijections.base import Bijection, Convergence
+from harness.probes.base import DTYPES, Probe, Subject, Summary, all_converged
 from harness.record import Measurement
 from harness.registry import entry
 
@@ -20,31 +20,38 @@ def log_det(*, points: Annotated[int, Field(ge=1)] = 32) -> Probe:
     float64, the Jacobian always in float64. ``cycle_gap``: ``|log_det_F(x) + log_det_F⁻¹(F(x))|``.
     """
 
-    def probe(flow: Bijection, inputs: Inputs, generator: torch.Generator) -> list[Measurement]:
-        networks = {precision: at_precision(flow, precision) for precision in DTYPES}
+    def probe(subject: Subject, generator: torch.Generator) -> list[Measurement]:
+        x, places = subject.inputs.first(points)
+        reference = subject.spectra(points).log_abs_det
+        found = {p: _gaps(subject.at(p), x.to(dtype), reference) for p, dtype in DTYPES.items()}
         measured = []
-        for name, full in inputs.sets.items():
-            x = full[:points]
-            jacobians, _ = jacobian(networks["float64"], x.double())
-            finite = jacobians.flatten(1).isfinite().all(1)
-            reference = torch.full(finite.shape, torch.nan, dtype=torch.float64, device=x.device)
-            reference[finite] = torch.linalg.slogdet(jacobians[finite]).logabsdet
-            for precision, dtype in DTYPES.items():
-                with torch.no_grad():
-                    z, forward = networks[precision](x.to(dtype))
-                    back, backward, report = networks[precision].inverse_with_convergence(z)
-                gaps = {
-                    "jacobian_gap": (forward.double() - reference).abs(),
-                    "cycle_gap": (forward.double() + backward.double()).abs(),
-                }
+        for name, place in places.items():
+            for precision, (gaps, report, back) in found.items():
+                ended = all_converged(Convergence(*(one[place] for one in report)), back[place])
                 for metric, gap in gaps.items():
-                    converged = metric == "jacobian_gap" or all_converged(report, back)
-                    summary = Summary("log_det", name, precision, inputs.step, converged)
-                    *quantiles, lost = summary.errors(metric, gap)
+                    converged = metric == "jacobian_gap" or ended
+                    summary = Summary("log_det", name, precision, subject.inputs.step, converged)
+                    *quantiles, lost = summary.errors(metric, gap[place])
                     measured += quantiles
                     measured.append(
-                        summary.exact().one(f"{metric}_non_finite_fraction", lost.value, len(x))
+                        summary.exact().one(
+                            f"{metric}_non_finite_fraction", lost.value, len(gap[place])
+                        )
                     )
         return measured
 
     return probe
+
+
+@torch.no_grad()
+def _gaps(
+    flow: Bijection, x: Tensor, reference: Tensor
+) -> tuple[dict[str, Tensor], Convergence, Tensor]:
+    """Both gaps of each input, how its inverse ended, and where."""
+    z, forward = flow(x)
+    back, backward, report = flow.inverse_with_convergence(z)
+    gaps = {
+        "jacobian_gap": (forward.double() - reference).abs(),
+        "cycle_gap": (forward.double() + backward.double()).abs(),
+    }
+    return gaps, report, back

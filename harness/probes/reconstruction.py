@@ -5,16 +5,14 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
-from harness.bijections.base import Bijection, Convergence
+from harness.bijections.base import Convergence
 from harness.probes.base import (
     DTYPES,
-    Inputs,
     Probe,
+    Subject,
     Summary,
     all_converged,
-    at_precision,
     per_sample_norm,
 )
 from harness.record import Measurement
@@ -34,14 +32,6 @@ def _solver(report: Convergence, summary: Summary) -> list[Measurement]:
     ]
 
 
-@torch.no_grad()
-def _measure(flow: Bijection, x: Tensor, summary: Summary) -> list[Measurement]:
-    z, _ = flow(x)
-    back, _, report = flow.inverse_with_convergence(z)
-    errors = replace(summary, converged=all_converged(report, back))
-    return [*errors.errors("l2", per_sample_norm(back - x)), *_solver(report, summary)]
-
-
 @entry(version=1)
 def reconstruction(*, points: Annotated[int, Field(ge=1)] = 256) -> Probe:
     """Reconstruction error ‖F⁻¹(F(x)) - x‖₂ of each input, in float32 and float64.
@@ -51,13 +41,19 @@ def reconstruction(*, points: Annotated[int, Field(ge=1)] = 256) -> Probe:
     An inverse that iterates reports iterations, residual and the fraction that did not converge.
     """
 
-    def probe(flow: Bijection, inputs: Inputs, generator: torch.Generator) -> list[Measurement]:
+    @torch.no_grad()
+    def probe(subject: Subject, generator: torch.Generator) -> list[Measurement]:
+        full, places = subject.inputs.first(points)
         measured = []
         for precision, dtype in DTYPES.items():
-            converted = at_precision(flow, precision)
-            for name, x in inputs.sets.items():
-                summary = Summary("reconstruction", name, precision, inputs.step)
-                measured += _measure(converted, x[:points].to(dtype), summary)
+            flow, x = subject.at(precision), full.to(dtype)
+            back, _, report = flow.inverse_with_convergence(flow(x)[0])
+            errors = per_sample_norm(back - x)
+            for name, place in places.items():
+                summary = Summary("reconstruction", name, precision, subject.inputs.step)
+                ours = Convergence(*(one[place] for one in report))
+                ended = replace(summary, converged=all_converged(ours, back[place]))
+                measured += [*ended.errors("l2", errors[place]), *_solver(ours, summary)]
         return measured
 
     return probe

@@ -6,14 +6,13 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from harness.bijections.base import Bijection
+from harness.bijections.base import Convergence
 from harness.probes.base import (
     DTYPES,
-    Inputs,
     Probe,
+    Subject,
     Summary,
     all_converged,
-    at_precision,
     per_sample_norm,
 )
 from harness.record import Measurement
@@ -35,26 +34,27 @@ def sampling(
     The inputs are named ``temperature_1`` and so on; z is the same in both precisions.
     """
 
-    def probe(flow: Bijection, inputs: Inputs, generator: torch.Generator) -> list[Measurement]:
-        dimension = inputs.sets["test"][0].numel()
-        noise = torch.randn(samples, dimension, generator=generator, dtype=torch.float64)
-        limit = blown_up_at * inputs.data_radius
+    @torch.no_grad()
+    def probe(subject: Subject, generator: torch.Generator) -> list[Measurement]:
+        test, step = subject.inputs.sets["test"], subject.inputs.step
+        noise = torch.randn(samples, test[0].numel(), generator=generator, dtype=torch.float64)
+        full = torch.cat([temperature * noise for temperature in TEMPERATURES]).to(test.device)
+        limit = blown_up_at * subject.inputs.data_radius
         measured = []
         for precision, dtype in DTYPES.items():
-            converted = at_precision(flow, precision)
-            for temperature in TEMPERATURES:
-                z = (temperature * noise).to(inputs.sets["test"].device, dtype)
-                with torch.no_grad():
-                    x, _, report = converted.inverse_with_convergence(z)
-                    again, _ = converted(x)
-                # Written so that NaN counts as blown up.
-                fine = x.flatten(1).abs().amax(1) <= limit
-                summary = Summary("sampling", f"temperature_{temperature}", precision, inputs.step)
-                blown_up = 1 - float(fine.double().mean())
+            flow, z = subject.at(precision), full.to(dtype)
+            x, _, report = flow.inverse_with_convergence(z)
+            error = per_sample_norm(flow(x)[0] - z)
+            # Written so that NaN counts as blown up.
+            fine = x.flatten(1).abs().amax(1) <= limit
+            for number, temperature in enumerate(TEMPERATURES):
+                place = slice(number * samples, (number + 1) * samples)
+                summary = Summary("sampling", f"temperature_{temperature}", precision, step)
+                blown_up = 1 - float(fine[place].double().mean())
                 measured.append(summary.one("blown_up_fraction", blown_up, samples))
-                error = per_sample_norm(again - z)
-                summary = replace(summary, converged=all_converged(report, x))
-                measured += summary.errors("re_encoding_l2", error)
+                ours = Convergence(*(one[place] for one in report))
+                summary = replace(summary, converged=all_converged(ours, x[place]))
+                measured += summary.errors("re_encoding_l2", error[place])
         return measured
 
     return probe

@@ -19,7 +19,14 @@ from harness.bijections.chain import Chain
 from harness.bijections.coupling import Coupling
 from harness.bijections.multiscale import MultiScale
 from harness.bijections.networks import Conditioner
-from harness.training.batched_layers import BatchedActNorm, BatchedPerceptron, apart
+from harness.bijections.permutation import Permutation
+from harness.training.batched_coupling import BatchedCoupling, has_gradients
+from harness.training.batched_layers import (
+    BatchedActNorm,
+    BatchedPerceptron,
+    BatchedPermutation,
+    apart,
+)
 
 State = Mapping[str, Tensor]
 """Parameters and buffers of all networks by name, ``(S, *shape)`` each."""
@@ -45,14 +52,27 @@ def batched(module: nn.Module, state: State, size: int) -> nn.Module:
             name: batched(part, _within(state, name), size)
             for name, part in module.named_children()
         }
+        conditioner = counterpart._modules.get("conditioner")
+        if isinstance(module, Coupling) and isinstance(conditioner, BatchedPerceptron):
+            fused = has_gradients(module.transformer)
+            return BatchedCoupling(module, conditioner) if fused else counterpart
         return counterpart
+    if layer := _layer(module, state):
+        return layer
+    vectorized = VectorizedBijection if isinstance(module, Bijection) else Vectorized
+    return vectorized(module, state, size)
+
+
+def _layer(module: nn.Module, state: State) -> nn.Module | None:
+    """The counterpart written for this kind of layer, if there is one."""
+    if type(module) is Permutation:
+        return BatchedPermutation(state["index"], state["inverse_index"])
     if type(module) is ActNorm:
         return BatchedActNorm(state["bias"], state["log_scale"])
     if type(module) is Conditioner and all(isinstance(one, nn.Linear) for one in module.layers):
         names = [f"layers.{number}" for number in range(len(module.layers))]
         return BatchedPerceptron([(state[f"{n}.weight"], state[f"{n}.bias"]) for n in names])
-    vectorized = VectorizedBijection if isinstance(module, Bijection) else Vectorized
-    return vectorized(module, state, size)
+    return None
 
 
 def _within(state: State, part: str) -> State:

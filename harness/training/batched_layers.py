@@ -41,32 +41,51 @@ def _linear_gradients(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tens
     return by_x, by_weight, gradient.sum(1)
 
 
+class Perceptron:
+    """S multi-layer perceptrons with SiLU between the layers, and their gradient.
+
+    Args:
+        parameters: Weight ``(S, O, I)`` and bias ``(S, O)`` of the first layer, the second, ….
+    """
+
+    def __init__(self, parameters: Sequence[Tensor]) -> None:
+        self._weights, self._biases = parameters[::2], parameters[1::2]
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """What goes into each layer and what comes out; the last is the output ``(S, B, O)``."""
+        path = [x]
+        for weight, bias in zip(self._weights, self._biases, strict=True):
+            if len(path) > 1:
+                path.append(F.silu(path[-1]))
+            path.append(_linear(path[-1], weight, bias))
+        return path
+
+    def gradients(self, path: Sequence[Tensor], gradient: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Gradients of the input and of the parameters in turn, given that of the output."""
+        found: list[Tensor] = []
+        for number in reversed(range(len(self._weights))):
+            gradient, *ours = _linear_gradients(gradient, path[2 * number], self._weights[number])
+            found = ours + found
+            if number:
+                gradient = torch.ops.aten.silu_backward(gradient, path[2 * number - 1])
+        return gradient, found
+
+
 class _Perceptron(Function):
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, *parameters: Tensor) -> Tensor:
-        before: list[Tensor] = []
-        after = [x]
-        for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
-            if before:
-                after.append(F.silu(before[-1]))
-            before.append(_linear(after[-1], weight, bias))
-        ctx.save_for_backward(*before[:-1], *after, *parameters[::2])
-        return before[-1]
+        *path, y = Perceptron(parameters).forward(x)
+        ctx.save_for_backward(*path, *parameters)
+        return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
-        layers = (len(ctx.saved_tensors) + 1) // 3
-        before = ctx.saved_tensors[: layers - 1]
-        after = ctx.saved_tensors[layers - 1 : -layers]
-        weights = ctx.saved_tensors[-layers:]
-        found: list[Tensor] = []
-        for number in reversed(range(layers)):
-            if number < layers - 1:
-                gradient = torch.ops.aten.silu_backward(gradient, before[number])
-            gradient, *ours = _linear_gradients(gradient, after[number], weights[number])
-            found = ours + found
-        return gradient, *found
+        # 2n - 1 tensors of the path and 2n parameters, of n layers.
+        middle = len(ctx.saved_tensors) // 2
+        path, parameters = ctx.saved_tensors[:middle], ctx.saved_tensors[middle:]
+        by_x, found = Perceptron(parameters).gradients(path, gradient)
+        return by_x, *found
 
 
 class BatchedPerceptron(nn.Module):
@@ -78,12 +97,11 @@ class BatchedPerceptron(nn.Module):
 
     def __init__(self, layers: Sequence[tuple[Tensor, Tensor]]) -> None:
         super().__init__()
-        self._parameters_in_turn = tuple(tensor for layer in layers for tensor in layer)
+        self.in_turn = tuple(tensor for layer in layers for tensor in layer)
 
     def forward(self, x: Tensor) -> Tensor:
-        first, *_ = self._parameters_in_turn
         found: Tensor = _Perceptron.apply(  # type: ignore[no-untyped-call]
-            apart(x, len(first)), *self._parameters_in_turn
+            apart(x, len(self.in_turn[0])), *self.in_turn
         )
         return found.flatten(0, 1)
 
@@ -104,8 +122,8 @@ class _ActNorm(Function):
         y, scale = ctx.saved_tensors
         others = [1, *range(3, y.ndim)]
         by_x = by_y * scale
-        by_log_scale = (by_y * y).sum(others)
-        by_log_scale += by_log_det.sum(1, keepdim=True) * math.prod(y.shape[3:])
+        by_total = by_log_det.sum(1, keepdim=True) * math.prod(y.shape[3:])
+        by_log_scale = (by_y * y).sum(others) + by_total
         return by_x, by_x.sum(others), by_log_scale
 
 
@@ -134,3 +152,42 @@ class BatchedActNorm(Bijection):
         """The forward map with ``-log_scale`` and ``-bias · exp(log_scale)``."""
         bias = -self._bias * self._log_scale.exp()
         return self._apply_to(y, bias, -self._log_scale)
+
+
+class _Permutation(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, index: Tensor, inverse_index: Tensor) -> Tensor:
+        ctx.save_for_backward(inverse_index)
+        return x.gather(2, index.expand_as(x))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, by_y: Tensor) -> tuple[Tensor, None, None]:
+        (inverse_index,) = ctx.saved_tensors
+        return by_y.gather(2, inverse_index.expand_as(by_y)), None, None
+
+
+class BatchedPermutation(Bijection):
+    """S permutations, ``(S·B, C, …) → (S·B, C, …)``.
+
+    Args:
+        index: ``y_i = x_{index_i}``, shape ``(S, C)``.
+        inverse_index: Likewise.
+    """
+
+    def __init__(self, index: Tensor, inverse_index: Tensor) -> None:
+        super().__init__()
+        self._indices = index, inverse_index
+
+    def _apply_to(self, x: Tensor, *indices: Tensor) -> tuple[Tensor, Tensor]:
+        along = [one.view(len(one), 1, -1, *[1] * (x.ndim - 2)) for one in indices]
+        y = _Permutation.apply(  # type: ignore[no-untyped-call]
+            apart(x, len(indices[0])), *along
+        )
+        return y.flatten(0, 1), x.new_zeros(len(x))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._apply_to(x, *self._indices)
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._apply_to(y, *reversed(self._indices))

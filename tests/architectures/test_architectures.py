@@ -8,7 +8,7 @@ import torch
 from harness import registry
 from harness.bijections.base import Bijection
 from harness.datasets.base import Dataset
-from harness.probes.base import Inputs
+from harness.probes.base import Inputs, Subject
 from harness.registry import UnresolvedError
 from harness.seeding import generator
 from harness.suite.model import Training
@@ -108,7 +108,7 @@ def test_a_network_whose_weights_are_lost_is_still_measured(case: str, value: fl
     x = gaussian(3, shape).float()
     for name in registry.names("probe"):
         probe = registry.build("probe", registry.resolve("probe", name))
-        assert probe(flow, Inputs({"test": x}, 1.0, 0), generator(0, name))
+        assert probe(Subject(flow, Inputs({"test": x}, 1.0, 0)), generator(0, name))
 
 
 def test_nested_parameters_are_settled_by_name() -> None:
