@@ -6,7 +6,9 @@ sample alone. Only what holds weights must tell the networks apart, and is excha
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from itertools import groupby
 from typing import Any, cast
 
 import torch
@@ -21,12 +23,8 @@ from harness.bijections.multiscale import MultiScale
 from harness.bijections.networks import Conditioner
 from harness.bijections.permutation import Permutation
 from harness.training.batched_coupling import BatchedCoupling, has_gradients
-from harness.training.batched_layers import (
-    BatchedActNorm,
-    BatchedPerceptron,
-    BatchedPermutation,
-    apart,
-)
+from harness.training.batched_layers import BatchedActNorm, BatchedPermutation, Layer, run
+from harness.training.perceptron import BatchedPerceptron, Perceptron, apart
 
 State = Mapping[str, Tensor]
 """Parameters and buffers of all networks by name, ``(S, *shape)`` each."""
@@ -47,20 +45,48 @@ def batched(module: nn.Module, state: State, size: int) -> nn.Module:
         return module
     # Not isinstance: a subclass may compute something else.
     if type(module) in CONTAINERS:
-        counterpart = copy.copy(module)
-        counterpart._modules = {
+        parts = {
             name: batched(part, _within(state, name), size)
             for name, part in module.named_children()
         }
-        conditioner = counterpart._modules.get("conditioner")
-        if isinstance(module, Coupling) and isinstance(conditioner, BatchedPerceptron):
-            fused = has_gradients(module.transformer)
-            return BatchedCoupling(module, conditioner) if fused else counterpart
-        return counterpart
+        return _container(module, parts)
     if layer := _layer(module, state):
         return layer
     vectorized = VectorizedBijection if isinstance(module, Bijection) else Vectorized
     return vectorized(module, state, size)
+
+
+def _container(module: nn.Module, parts: dict[str, nn.Module]) -> nn.Module:
+    if isinstance(module, Chain):
+        return BatchedChain(cast(Iterable[Bijection], parts["parts"]))
+    conditioner = parts.get("conditioner")
+    together = isinstance(module, Coupling) and has_gradients(module.transformer)
+    if together and isinstance(conditioner, BatchedPerceptron):
+        return BatchedCoupling(cast(Coupling, module), conditioner)
+    counterpart = copy.copy(module)
+    counterpart._modules = dict(parts)
+    return counterpart
+
+
+class BatchedChain(Chain):
+    """A chain in which layers that follow each other run as one."""
+
+    def __init__(self, parts: Iterable[Bijection]) -> None:
+        super().__init__(parts)
+        self._steps: list[Callable[[Tensor], tuple[Tensor, Tensor]]] = []
+        for are_layers, group in groupby(self.parts, lambda part: isinstance(part, Layer)):
+            together = cast(list[Layer], list(group))
+            if are_layers:
+                self._steps.append(partial(run, together))
+            else:
+                self._steps += together
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        log_det = x.new_zeros(len(x))
+        for steps in self._steps:
+            x, increment = steps(x)
+            log_det = log_det + increment
+        return x, log_det
 
 
 def _layer(module: nn.Module, state: State) -> nn.Module | None:
@@ -71,7 +97,8 @@ def _layer(module: nn.Module, state: State) -> nn.Module | None:
         return BatchedActNorm(state["bias"], state["log_scale"])
     if type(module) is Conditioner and all(isinstance(one, nn.Linear) for one in module.layers):
         names = [f"layers.{number}" for number in range(len(module.layers))]
-        return BatchedPerceptron([(state[f"{n}.weight"], state[f"{n}.bias"]) for n in names])
+        layers = [(state[f"{n}.weight"], state[f"{n}.bias"]) for n in names]
+        return BatchedPerceptron(Perceptron(layers))
     return None
 
 

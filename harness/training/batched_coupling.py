@@ -1,43 +1,17 @@
-"""Couplings of S networks as one node of the graph."""
+"""Couplings of S networks."""
 
-from typing import Any
+from collections.abc import Sequence
 
 from torch import Tensor
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from harness.bijections.base import sum_per_sample
 from harness.bijections.coupling import Coupling
 from harness.bijections.transformers import Transformer
-from harness.training.batched_layers import BatchedPerceptron, Perceptron, apart
+from harness.training.batched_layers import Layer, run
+from harness.training.perceptron import BatchedPerceptron, apart
 
 
-class _Coupling(Function):
-    @staticmethod
-    def forward(ctx: Any, coupling: Coupling, x: Tensor, *parameters: Tensor) -> Any:
-        kept, changed = coupling.split(x)
-        path = Perceptron(parameters).forward(apart(kept, len(parameters[0])))
-        h = path[-1].flatten(0, 1)
-        y, log_derivative = coupling.transformer(changed, h)
-        ctx.coupling = coupling
-        ctx.save_for_backward(changed, h, *path[:-1], *parameters)
-        return coupling.join(kept, y), sum_per_sample(log_derivative)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, by_y: Tensor, by_log_det: Tensor) -> tuple[Tensor | None, ...]:
-        coupling: Coupling = ctx.coupling
-        changed, h, *rest = ctx.saved_tensors
-        middle = len(rest) // 2  # as in a perceptron's node
-        path, parameters = rest[:middle], rest[middle:]
-        by_kept, by_changed = coupling.split(by_y)
-        by_log = by_log_det.unsqueeze(1)  # the same for every element
-        by_changed, by_h = coupling.transformer.gradients(changed, h, by_changed, by_log)
-        through, found = Perceptron(parameters).gradients(path, apart(by_h, len(parameters[0])))
-        return None, coupling.join(by_kept + through.flatten(0, 1), by_changed), *found
-
-
-class BatchedCoupling(Coupling):
+class BatchedCoupling(Coupling, Layer):
     """S couplings of vectors, ``(S·B, D) → (S·B, D)``.
 
     Args:
@@ -48,11 +22,29 @@ class BatchedCoupling(Coupling):
     def __init__(self, coupling: Coupling, conditioner: BatchedPerceptron) -> None:
         transformer = coupling.transformer
         super().__init__(coupling.first, transformer, conditioner, swap=coupling.swap)
-        self._parameters_in_turn = conditioner.in_turn
+        self._perceptron = conditioner.perceptron
+        self.size, self.in_turn = self._perceptron.size, self._perceptron.parameters
+
+    def advance(self, x: Tensor, log_det: Tensor) -> tuple[Tensor, list[Tensor]]:
+        kept, changed = self.split(x)
+        path = self._perceptron.forward(apart(kept, self.size))
+        y, log_derivative = self.transformer(changed, path[-1].flatten(0, 1))
+        log_det += apart(sum_per_sample(log_derivative), self.size)
+        return self.join(kept, y), [changed, *path]
+
+    def gradients(
+        self, path: Sequence[Tensor], by_y: Tensor, by_log_det: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        changed, *path = path
+        by_kept, by_changed = self.split(by_y)
+        by_log = by_log_det.reshape(-1, 1)  # the same for every element
+        h = path[-1].flatten(0, 1)
+        by_changed, by_h = self.transformer.gradients(changed, h, by_changed, by_log)
+        through, found = self._perceptron.gradients(path, apart(by_h, self.size))
+        return self.join(by_kept + through.flatten(0, 1), by_changed), found
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        y, log_det = _Coupling.apply(self, x, *self._parameters_in_turn)  # type: ignore[no-untyped-call]
-        return y, log_det
+        return run([self], x)
 
 
 def has_gradients(transformer: Transformer) -> bool:

@@ -1,133 +1,83 @@
 """Layers that hold the weights of S networks and take a batch of S·B.
 
-Each is one node of the graph with a gradient written by hand: small networks are bound by the
-number of operations, not by arithmetic. ``B`` inputs a network, ``I`` and ``O`` features in and
-out, ``C`` channels.
+Small networks are bound by the number of operations, not by arithmetic, and autograd's own work
+at each of them is as much as theirs. So a run of layers is one node of the graph, and each layer
+has its gradient written by hand. ``C`` channels.
 """
 
 import math
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import FunctionCtx, once_differentiable
-from torch.nn import functional as F
+from torch.autograd.function import once_differentiable
 
 from harness.bijections.base import Bijection
+from harness.training.perceptron import apart
 
 
-def apart(x: Tensor, size: int) -> Tensor:
-    """``(S·B, …) → (S, B, …)``."""
-    return x.view(size, -1, *x.shape[1:])
+class Layer(Bijection):
+    """A bijection of S networks with a gradient of its own.
 
-
-def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """``x Wᵀ + b``: ``(S, B, I)``, ``(S, O, I)``, ``(S, O)`` to ``(S, B, O)``."""
-    # With one input a batched matrix product takes seven times as long as the outer product.
-    product = torch.addcmul if weight.shape[2] == 1 else torch.baddbmm
-    return product(bias.unsqueeze(1), x, weight.transpose(1, 2))
-
-
-def _linear_gradients(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of x, W and b, given the gradient ``(S, B, O)`` of :func:`_linear`."""
-    if weight.shape[2] == 1:
-        by_x = torch.linalg.vecdot(gradient, weight.transpose(1, 2)).unsqueeze(2)
-        by_weight = torch.bmm(x.transpose(1, 2), gradient).transpose(1, 2)
-    else:
-        by_x = torch.bmm(gradient, weight)
-        by_weight = torch.bmm(gradient.transpose(1, 2), x)
-    return by_x, by_weight, gradient.sum(1)
-
-
-class Perceptron:
-    """S multi-layer perceptrons with SiLU between the layers, and their gradient.
-
-    Args:
-        parameters: Weight ``(S, O, I)`` and bias ``(S, O)`` of the first layer, the second, ….
+    Attributes:
+        size: S.
+        in_turn: The parameters, in the order of their gradients.
     """
 
-    def __init__(self, parameters: Sequence[Tensor]) -> None:
-        self._weights, self._biases = parameters[::2], parameters[1::2]
+    size: int
+    in_turn: tuple[Tensor, ...]
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """What goes into each layer and what comes out; the last is the output ``(S, B, O)``."""
-        path = [x]
-        for weight, bias in zip(self._weights, self._biases, strict=True):
-            if len(path) > 1:
-                path.append(F.silu(path[-1]))
-            path.append(_linear(path[-1], weight, bias))
-        return path
+    def advance(self, x: Tensor, log_det: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """``F(x)``, and what :meth:`gradients` takes; the log-det is added to ``(S, B)``."""
+        raise NotImplementedError
 
-    def gradients(self, path: Sequence[Tensor], gradient: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Gradients of the input and of the parameters in turn, given that of the output."""
-        found: list[Tensor] = []
-        for number in reversed(range(len(self._weights))):
-            gradient, *ours = _linear_gradients(gradient, path[2 * number], self._weights[number])
-            found = ours + found
-            if number:
-                gradient = torch.ops.aten.silu_backward(gradient, path[2 * number - 1])
-        return gradient, found
+    def gradients(
+        self, path: Sequence[Tensor], by_y: Tensor, by_log_det: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Gradients of x and of the parameters, given those of F(x) and of the log-det."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return run([self], x)
 
 
-class _Perceptron(Function):
+class _Run(Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, *parameters: Tensor) -> Tensor:
-        *path, y = Perceptron(parameters).forward(x)
-        ctx.save_for_backward(*path, *parameters)
-        return y
+    def forward(
+        ctx: Any, layers: Sequence[Layer], x: Tensor, *parameters: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        size = layers[0].size
+        log_det = x.new_zeros(size, len(x) // size)
+        saved: list[Tensor] = []
+        ctx.layers, ctx.ends = layers, [0]
+        for layer in layers:
+            x, path = layer.advance(x, log_det)
+            saved += path
+            ctx.ends.append(len(saved))
+        ctx.save_for_backward(*saved)
+        return x, log_det.view(-1)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
-        # 2n - 1 tensors of the path and 2n parameters, of n layers.
-        middle = len(ctx.saved_tensors) // 2
-        path, parameters = ctx.saved_tensors[:middle], ctx.saved_tensors[middle:]
-        by_x, found = Perceptron(parameters).gradients(path, gradient)
-        return by_x, *found
+    def backward(ctx: Any, by_y: Tensor, by_log_det: Tensor) -> tuple[Tensor | None, ...]:
+        saved, found = ctx.saved_tensors, []
+        by_log_det = by_log_det.view(ctx.layers[0].size, -1)
+        for number, layer in reversed(list(enumerate(ctx.layers))):
+            path = saved[ctx.ends[number] : ctx.ends[number + 1]]
+            by_y, ours = layer.gradients(path, by_y, by_log_det)
+            found.append(ours)
+        return None, by_y, *(gradient for ours in reversed(found) for gradient in ours)
 
 
-class BatchedPerceptron(nn.Module):
-    """S multi-layer perceptrons with SiLU between the layers, ``(S·B, I) → (S·B, O)``.
-
-    Args:
-        layers: Weights ``(S, O, I)`` and biases ``(S, O)``.
-    """
-
-    def __init__(self, layers: Sequence[tuple[Tensor, Tensor]]) -> None:
-        super().__init__()
-        self.in_turn = tuple(tensor for layer in layers for tensor in layer)
-
-    def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = _Perceptron.apply(  # type: ignore[no-untyped-call]
-            apart(x, len(self.in_turn[0])), *self.in_turn
-        )
-        return found.flatten(0, 1)
+def run(layers: Sequence[Layer], x: Tensor) -> tuple[Tensor, Tensor]:
+    """Layers in turn, ``(S·B, …)`` to ``(S·B, …)`` and the sum of the log-dets ``(S·B,)``."""
+    parameters = [parameter for layer in layers for parameter in layer.in_turn]
+    y, log_det = _Run.apply(layers, x, *parameters)  # type: ignore[no-untyped-call]
+    return y, log_det
 
 
-class _ActNorm(Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, bias: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
-        along = (len(bias), 1, -1, *[1] * (x.ndim - 3))
-        scale = log_scale.exp().view(along)
-        y = (x + bias.view(along)).mul_(scale)
-        ctx.save_for_backward(y, scale)
-        total = log_scale.sum(1, keepdim=True) * math.prod(x.shape[3:])
-        return y, total.expand(x.shape[:2]).contiguous()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, by_y: Tensor, by_log_det: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        y, scale = ctx.saved_tensors
-        others = [1, *range(3, y.ndim)]
-        by_x = by_y * scale
-        by_total = by_log_det.sum(1, keepdim=True) * math.prod(y.shape[3:])
-        by_log_scale = (by_y * y).sum(others) + by_total
-        return by_x, by_x.sum(others), by_log_scale
-
-
-class BatchedActNorm(Bijection):
+class BatchedActNorm(Layer):
     """S activation normalisations, ``(S·B, C, …) → (S·B, C, …)``.
 
     Args:
@@ -137,37 +87,37 @@ class BatchedActNorm(Bijection):
 
     def __init__(self, bias: Tensor, log_scale: Tensor) -> None:
         super().__init__()
-        self._bias, self._log_scale = bias, log_scale
+        self.size, self.in_turn = len(bias), (bias, log_scale)
+        self._bias, self._log_scale = bias.detach(), log_scale.detach()
 
-    def _apply_to(self, x: Tensor, bias: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
-        y, log_det = _ActNorm.apply(  # type: ignore[no-untyped-call]
-            apart(x, len(bias)), bias, log_scale
-        )
-        return y.flatten(0, 1), log_det.flatten()
+    def _along(self, parameter: Tensor, x: Tensor) -> Tensor:
+        return parameter.view(self.size, 1, -1, *[1] * (x.ndim - 2))
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._apply_to(x, self._bias, self._log_scale)
+    def advance(self, x: Tensor, log_det: Tensor) -> tuple[Tensor, list[Tensor]]:
+        scale = self._along(self._log_scale.exp(), x)
+        y = (apart(x, self.size) + self._along(self._bias, x)).mul_(scale)
+        log_det += self._log_scale.sum(1, keepdim=True) * math.prod(x.shape[2:])
+        return y.flatten(0, 1), [y, scale]
+
+    def gradients(
+        self, path: Sequence[Tensor], by_y: Tensor, by_log_det: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        y, scale = path
+        by_y = apart(by_y, self.size)
+        others = [1, *range(3, y.ndim)]
+        by_x = by_y * scale
+        by_total = by_log_det.sum(1, keepdim=True) * math.prod(y.shape[3:])
+        by_log_scale = (by_y * y).sum(others) + by_total
+        return by_x.flatten(0, 1), [by_x.sum(others), by_log_scale]
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The forward map with ``-log_scale`` and ``-bias · exp(log_scale)``."""
-        bias = -self._bias * self._log_scale.exp()
-        return self._apply_to(y, bias, -self._log_scale)
+        bias, log_scale = (self._along(parameter, y) for parameter in self.in_turn)
+        x = apart(y, self.size) * (-log_scale).exp() - bias
+        total = self.in_turn[1].sum(1) * math.prod(y.shape[2:])
+        return x.flatten(0, 1), -total.repeat_interleave(len(y) // self.size)
 
 
-class _Permutation(Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, index: Tensor, inverse_index: Tensor) -> Tensor:
-        ctx.save_for_backward(inverse_index)
-        return x.gather(2, index.expand_as(x))
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, by_y: Tensor) -> tuple[Tensor, None, None]:
-        (inverse_index,) = ctx.saved_tensors
-        return by_y.gather(2, inverse_index.expand_as(by_y)), None, None
-
-
-class BatchedPermutation(Bijection):
+class BatchedPermutation(Layer):
     """S permutations, ``(S·B, C, …) → (S·B, C, …)``.
 
     Args:
@@ -177,17 +127,21 @@ class BatchedPermutation(Bijection):
 
     def __init__(self, index: Tensor, inverse_index: Tensor) -> None:
         super().__init__()
+        self.size, self.in_turn = len(index), ()
         self._indices = index, inverse_index
 
-    def _apply_to(self, x: Tensor, *indices: Tensor) -> tuple[Tensor, Tensor]:
-        along = [one.view(len(one), 1, -1, *[1] * (x.ndim - 2)) for one in indices]
-        y = _Permutation.apply(  # type: ignore[no-untyped-call]
-            apart(x, len(indices[0])), *along
-        )
-        return y.flatten(0, 1), x.new_zeros(len(x))
+    def _permute(self, x: Tensor, index: Tensor) -> Tensor:
+        x = apart(x, self.size)
+        along = index.view(self.size, 1, -1, *[1] * (x.ndim - 3))
+        return x.gather(2, along.expand_as(x)).flatten(0, 1)
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._apply_to(x, *self._indices)
+    def advance(self, x: Tensor, log_det: Tensor) -> tuple[Tensor, list[Tensor]]:
+        return self._permute(x, self._indices[0]), []
+
+    def gradients(
+        self, path: Sequence[Tensor], by_y: Tensor, by_log_det: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        return self._permute(by_y, self._indices[1]), []
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._apply_to(y, *reversed(self._indices))
+        return BatchedPermutation(*reversed(self._indices)).forward(y)

@@ -10,7 +10,7 @@ from torch.utils import _pytree as pytree
 
 from harness.bijections.base import Bijection
 from harness.training.batched import batched, vectorize
-from harness.training.batched_layers import apart
+from harness.training.perceptron import apart
 
 
 def _trained(flow: nn.Module) -> list[nn.Parameter]:
