@@ -106,7 +106,8 @@ class Stack:
         fixed = [_fixed(flow) for flow in flows]
         state = {name: torch.stack([one[name] for one in fixed]) for name in fixed[0]}
         self._state = self._leaves | state
-        self._everything = cast(Bijection, batched(flows[0], self._state, self.size))
+        if self.size > 1:
+            self._everything = cast(Bijection, batched(flows[0], self._state, self.size))
         self._alone: set[Callable[..., Any]] = set()
 
     def run(self, function: Callable[..., Any], *stacked: Tensor) -> Any:
