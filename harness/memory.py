@@ -11,7 +11,7 @@ def keep_freed_memory() -> None:
     """Tell glibc to keep memory that is freed, up to a GiB, rather than give it back.
 
     A training step frees what the next one takes, and fresh pages must be faulted in and zeroed:
-    with 16 members of width 128 that is a fifth of a step (docs/decisions/packs.md). Nothing
+    with 16 members of width 128 that is a sixth of a step (docs/decisions/packs.md). Nothing
     happens where the C library is another one.
     """
     if sys.platform == "linux":

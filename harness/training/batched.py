@@ -37,7 +37,7 @@ def batched(module: nn.Module, state: State, size: int) -> nn.Module:
     """The counterpart of ``module`` for batches of S·B.
 
     Args:
-        module: One of the networks, or a part of it; not changed.
+        module: One of the networks, or a part of it; not changed. No weight is in it twice.
         state: Of all networks; the counterpart computes with these very tensors.
         size: S.
     """
@@ -47,7 +47,8 @@ def batched(module: nn.Module, state: State, size: int) -> nn.Module:
     if type(module) in CONTAINERS:
         parts = {
             name: batched(part, _within(state, name), size)
-            for name, part in module.named_children()
+            for name, part in module._modules.items()  # named_children leaves out repetitions
+            if part is not None
         }
         return _container(module, parts)
     if layer := _layer(module, state):
@@ -57,6 +58,7 @@ def batched(module: nn.Module, state: State, size: int) -> nn.Module:
 
 
 def _container(module: nn.Module, parts: dict[str, nn.Module]) -> nn.Module:
+    """A container like ``module`` of other parts, which run as one where they can."""
     if isinstance(module, Chain):
         return BatchedChain(cast(Iterable[Bijection], parts["parts"]))
     conditioner = parts.get("conditioner")
@@ -95,11 +97,16 @@ def _layer(module: nn.Module, state: State) -> nn.Module | None:
         return BatchedPermutation(state["index"], state["inverse_index"])
     if type(module) is ActNorm:
         return BatchedActNorm(state["bias"], state["log_scale"])
-    if type(module) is Conditioner and all(isinstance(one, nn.Linear) for one in module.layers):
+    if type(module) is Conditioner and all(map(_is_plain_linear, module.layers)):
         names = [f"layers.{number}" for number in range(len(module.layers))]
         layers = [(state[f"{n}.weight"], state[f"{n}.bias"]) for n in names]
         return BatchedPerceptron(Perceptron(layers))
     return None
+
+
+def _is_plain_linear(module: nn.Module) -> bool:
+    # A subclass, such as one of a normalised weight, may compute something else.
+    return type(module) is nn.Linear and module.bias is not None
 
 
 def _within(state: State, part: str) -> State:

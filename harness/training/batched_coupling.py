@@ -7,11 +7,11 @@ from torch import Tensor
 from harness.bijections.base import sum_per_sample
 from harness.bijections.coupling import Coupling
 from harness.bijections.transformers import Transformer
-from harness.training.batched_layers import Layer, run
+from harness.training.batched_layers import Layer
 from harness.training.perceptron import BatchedPerceptron, apart
 
 
-class BatchedCoupling(Coupling, Layer):
+class BatchedCoupling(Layer, Coupling):
     """S couplings of vectors, ``(S·B, D) → (S·B, D)``.
 
     Args:
@@ -42,9 +42,6 @@ class BatchedCoupling(Coupling, Layer):
         by_changed, by_h = self.transformer.gradients(changed, h, by_changed, by_log)
         through, found = self._perceptron.gradients(path, apart(by_h, self.size))
         return self.join(by_kept + through.flatten(0, 1), by_changed), found
-
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return run([self], x)
 
 
 def has_gradients(transformer: Transformer) -> bool:

@@ -1,8 +1,8 @@
 """Layers that hold the weights of S networks and take a batch of S·B.
 
-Small networks are bound by the number of operations, not by arithmetic, and autograd's own work
-at each of them is as much as theirs. So a run of layers is one node of the graph, and each layer
-has its gradient written by hand. ``C`` channels.
+Small networks are bound by the number of operations, not by arithmetic, and autograd adds its own
+to each of them. So a run of layers is one node of the graph, and each layer has its gradient
+written by hand. ``C`` channels.
 """
 
 import math

@@ -23,6 +23,14 @@ def _fixed(flow: nn.Module) -> dict[str, Tensor]:
     return untrained | dict(flow.named_buffers())
 
 
+def _repeats_weights(flow: nn.Module) -> bool:
+    """Whether a parameter or a buffer has two names."""
+    return any(
+        len(dict(named())) < len(dict(named(remove_duplicate=False)))
+        for named in (flow.named_parameters, flow.named_buffers)
+    )
+
+
 class NeedsNetworkError(Exception):
     """A function of a network did more with it than to call it and its inverse."""
 
@@ -68,6 +76,11 @@ class _OneOfAll:
     def __getattr__(self, name: str) -> Any:
         raise NeedsNetworkError
 
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        """What ``isinstance`` asks: whoever asks needs the network."""
+        raise NeedsNetworkError
+
 
 class Stack:
     """S networks that differ in nothing but their parameters and buffers.
@@ -75,8 +88,9 @@ class Stack:
     All trained parameters lie in one matrix, a row for each network. A function of one network
     runs on all of them at once by ``torch.vmap``, and where it calls the network, all networks
     run as one (:mod:`harness.training.batched`). A function that does more with a network than
-    to call it is vectorised together with it. Differentiation stays outside, on the batched
-    operations. A stack of one calls its network as it is.
+    to call it is vectorised together with it, and so is any function of a network that uses a
+    weight in two places. Differentiation stays outside, on the batched operations. A stack of
+    one calls its network as it is.
 
     Attributes:
         size: S.
@@ -106,9 +120,10 @@ class Stack:
         fixed = [_fixed(flow) for flow in flows]
         state = {name: torch.stack([one[name] for one in fixed]) for name in fixed[0]}
         self._state = self._leaves | state
-        if self.size > 1:
-            self._everything = cast(Bijection, batched(flows[0], self._state, self.size))
-        self._alone: set[Callable[..., Any]] = set()
+        self._together: Bijection | None = None
+        if self.size > 1 and not _repeats_weights(flows[0]):
+            self._together = cast(Bijection, batched(flows[0], self._state, self.size))
+        self._need_network: set[Callable[..., Any]] = set()
 
     def run(self, function: Callable[..., Any], *stacked: Tensor) -> Any:
         """``function(flow, *arguments)`` of every network.
@@ -125,12 +140,12 @@ class Stack:
             result = function(self._flows[0], *(argument[0] for argument in stacked))
             return pytree.tree_map(lambda one: one.unsqueeze(0), result)
 
-        if function not in self._alone:
-            one = _OneOfAll(self._everything)
+        if self._together and function not in self._need_network:
+            one = _OneOfAll(self._together)
             try:
                 return torch.vmap(lambda *arguments: function(one, *arguments))(*stacked)
             except NeedsNetworkError:
-                self._alone.add(function)
+                self._need_network.add(function)
         return vectorize(self._flows[0], self._state, function, *stacked)
 
     def differentiate(self, losses: Tensor) -> Tensor:

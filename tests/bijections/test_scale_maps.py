@@ -27,6 +27,14 @@ def test_value_log_and_reciprocal_agree_and_stay_in_range(given: object) -> None
         assert value.max() == pytest.approx(scale.upper, abs=1e-6)
 
 
+@pytest.mark.parametrize("given", MAPS, ids=str)
+def test_log_slope_is_the_derivative_of_the_log(given: object) -> None:
+    scale: ScaleMap = registry.build("scale_map", registry.resolve("scale_map", given))
+    h = torch.linspace(-20, 20, 401, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(scale.log(h).sum(), h)
+    torch.testing.assert_close(scale.log_slope(h.detach()), slope, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("given", "at_zero"),
     [

@@ -1,0 +1,192 @@
+"""Gradients of a stack against autograd on each network by itself, in float64."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from harness import registry
+from harness.bijections.actnorm import ActNorm
+from harness.bijections.base import Bijection, sum_per_sample
+from harness.bijections.chain import Chain
+from harness.bijections.coupling import Coupling
+from harness.bijections.networks import Conditioner, mlp
+from harness.bijections.permutation import Permutation
+from harness.bijections.reshape import Squeeze
+from harness.bijections.transformers import Additive, Affine, Transformer
+from harness.seeding import generator
+from harness.training.batched_coupling import has_gradients
+from harness.training.stack import Stack
+from tests.bijections.test_scale_maps import MAPS
+
+Build = Callable[[torch.Generator], Bijection]
+SIZE, BATCH = 3, 6
+
+
+def coupled(transformer: Transformer, source: torch.Generator) -> Bijection:
+    parts: list[Bijection] = []
+    for swap in (False, True):
+        parts += [ActNorm(5), Permutation.random(5, source)]
+        kept, changed = (3, 2) if swap else (2, 3)
+        conditioner = mlp(kept, transformer.parameters_per_element * changed, 4, 2, source)
+        parts.append(Coupling(2, transformer, conditioner, swap=swap))
+    return Chain(parts)
+
+
+def one_input(source: torch.Generator) -> Bijection:
+    return Chain([ActNorm(3), Coupling(1, Additive(), mlp(1, 2, 4, 1, source))])
+
+
+def of_image(source: torch.Generator) -> Bijection:
+    return Chain([ActNorm(4), Permutation.random(4, source), ActNorm(4)])
+
+
+def one_squeeze_twice(source: torch.Generator) -> Bijection:
+    squeeze = Squeeze()
+    return Chain([squeeze, ActNorm(4), squeeze, ActNorm(16)])
+
+
+def without_bias(source: torch.Generator) -> Bijection:
+    layers = [nn.Linear(2, 4, bias=False), nn.Linear(4, 3)]
+    return Coupling(2, Additive(), Conditioner(layers))
+
+
+class Squashed(nn.Module):
+    """A weight in (-1, 1)."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight.tanh()
+
+
+def parametrized(source: torch.Generator) -> Bijection:
+    conditioner = mlp(2, 3, 4, 1, source)
+    parametrize.register_parametrization(conditioner.layers[0], "weight", Squashed())
+    return Coupling(2, Additive(), conditioner)
+
+
+def repeated_part(source: torch.Generator) -> Bijection:
+    coupling = coupled(Additive(), source)
+    return Chain([coupling, ActNorm(5), coupling])
+
+
+class Doubling(Transformer):
+    """Without weights, and without gradients of its own."""
+
+    parameters_per_element = 1
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        return 2 * x + h.sin(), torch.full_like(x, 2.0).log()
+
+    def inverse(self, y: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        return (y - h.sin()) / 2, torch.full_like(y, 0.5).log()
+
+
+def affine(given: object) -> Build:
+    scale = registry.build("scale_map", registry.resolve("scale_map", given))
+    return lambda source: coupled(Affine(scale), source)
+
+
+CASES: dict[str, tuple[Build, tuple[int, ...]]] = {
+    **{f"affine {given}": (affine(given), (5,)) for given in MAPS},
+    "additive": (lambda source: coupled(Additive(), source), (5,)),
+    "no gradients by hand": (lambda source: coupled(Doubling(), source), (5,)),
+    "one input": (one_input, (3,)),
+    "image": (of_image, (4, 2, 3)),
+    "a part without weights twice": (one_squeeze_twice, (1, 4, 4)),
+    "no bias": (without_bias, (5,)),
+    "parametrized weight": (parametrized, (5,)),
+    "a part twice": (repeated_part, (5,)),
+}
+
+
+def both_ways(flow: Bijection, x: Tensor) -> Tensor:
+    z, log_det = flow(x)
+    back, inverse_log_det = flow.inverse(z.flip(0) + 1)
+    ours = sum_per_sample(z**3) + sum_per_sample(back.sin()) + log_det**2
+    value: Tensor = (ours + inverse_log_det.cos()).mean()
+    return value
+
+
+def forward_only(flow: Bijection, x: Tensor) -> Tensor:
+    z, log_det = flow(x)
+    value: Tensor = (sum_per_sample(z**3) + log_det**2).mean()
+    return value
+
+
+def at_a_point_of_its_own(flow: Bijection, x: Tensor) -> Tensor:
+    point = torch.full((2, *x.shape[1:]), 0.5, dtype=x.dtype)  # the same for every network
+    return forward_only(flow, point)
+
+
+def asks_for_its_class(flow: Bijection, x: Tensor) -> Tensor:
+    z, log_det = flow(x)
+    factor = 2.0 if isinstance(flow, Bijection) else 100.0
+    value: Tensor = factor * (sum_per_sample(z**2) + log_det).mean()
+    return value
+
+
+def asks_for_its_parameters(flow: Bijection, x: Tensor) -> Tensor:
+    return forward_only(flow, x) + sum((p**2).sum() for p in flow.parameters())
+
+
+def networks(build: Build) -> list[Bijection]:
+    flows = []
+    for seed in range(SIZE):
+        flow = build(generator(seed, "stack")).double()
+        with torch.no_grad():
+            for parameter in flow.parameters():
+                spread = generator(seed, "spread")
+                noise = torch.randn(parameter.shape, generator=spread, dtype=torch.float64)
+                parameter.add_(noise, alpha=0.5)
+        flows.append(flow)
+    return flows
+
+
+@pytest.mark.parametrize(
+    "function",
+    [forward_only, both_ways, at_a_point_of_its_own, asks_for_its_class, asks_for_its_parameters],
+)
+@pytest.mark.parametrize("name", CASES)
+def test_a_stack_has_the_gradients_of_its_networks(
+    name: str, function: Callable[[Bijection, Tensor], Tensor]
+) -> None:
+    build, shape = CASES[name]
+    flows = networks(build)
+    x = torch.randn(SIZE, BATCH, *shape, generator=generator(0, "x"), dtype=torch.float64)
+    values, expected = [], []
+    for flow, batch in zip(flows, x, strict=True):
+        value = function(flow, batch)
+        gradients = torch.autograd.grad(value, list(flow.parameters()), materialize_grads=True)
+        values.append(value.detach())
+        expected.append(torch.cat([gradient.flatten() for gradient in gradients]))
+    stack = Stack(flows)
+    found = stack.run(function, x)
+    torch.testing.assert_close(found.detach(), torch.stack(values), rtol=1e-11, atol=1e-11)
+    gradient = stack.differentiate(found)
+    torch.testing.assert_close(gradient, torch.stack(expected), rtol=1e-10, atol=1e-10)
+    assert float(gradient.abs().amax()) > 0.01
+
+
+BY_HAND = [
+    name
+    for name in registry.names("transformer")
+    if has_gradients(registry.build("transformer", registry.resolve("transformer", name)))
+]
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_a_transformers_own_gradients_are_those_of_autograd(name: str) -> None:
+    transformer: Transformer = registry.build("transformer", registry.resolve("transformer", name))
+    source = generator(0, "transformer")
+    x = torch.randn(7, 3, generator=source, dtype=torch.float64, requires_grad=True)
+    features = 3 * transformer.parameters_per_element
+    h = torch.randn(7, features, generator=source, dtype=torch.float64, requires_grad=True)
+    by_y = torch.randn(7, 3, generator=source, dtype=torch.float64)
+    by_log = torch.randn(7, 1, generator=source, dtype=torch.float64)
+    y, log_derivative = transformer(x, h)
+    total = (y * by_y).sum() + (log_derivative * by_log).sum()
+    expected = torch.autograd.grad(total, (x, h), materialize_grads=True)
+    found = transformer.gradients(x.detach(), h.detach(), by_y, by_log)
+    torch.testing.assert_close(found, expected)
