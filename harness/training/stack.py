@@ -39,7 +39,7 @@ class _Apply(Function):
     """A function of all networks, called from a function of one that is being vectorised."""
 
     @staticmethod
-    def forward(function: Any, x: Tensor) -> tuple[Tensor, ...]:
+    def forward(function: Any, x: Tensor, slice_of_all: Tensor) -> tuple[Tensor, ...]:
         raise AssertionError("called outside of torch.vmap")
 
     @staticmethod
@@ -48,7 +48,7 @@ class _Apply(Function):
 
     @staticmethod
     def vmap(
-        info: Any, in_dims: tuple[None, int | None], function: Any, x: Tensor
+        info: Any, in_dims: tuple[None, int | None, int], function: Any, x: Tensor, _: Tensor
     ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
         dimension, size = in_dims[1], info.batch_size
         stacked = x.expand(size, *x.shape) if dimension is None else x.movedim(dimension, 0)
@@ -59,8 +59,10 @@ class _Apply(Function):
 class _OneOfAll:
     """Stands for a network in a function that is being vectorised; runs all of them at once."""
 
-    def __init__(self, everything: Bijection) -> None:
+    def __init__(self, everything: Bijection, slice_of_all: Tensor) -> None:
         self._everything = everything
+        # Without it an input that is the same for all networks would not be vectorised.
+        self._slice_of_all = slice_of_all
 
     def __call__(self, x: Tensor, context: Tensor | None = None) -> Any:
         return self._run(self._everything, x, context)
@@ -71,7 +73,7 @@ class _OneOfAll:
     def _run(self, function: Any, x: Tensor, context: Tensor | None) -> Any:
         if context is not None:
             raise NeedsNetworkError
-        return _Apply.apply(function, x)  # type: ignore[no-untyped-call]
+        return _Apply.apply(function, x, self._slice_of_all)  # type: ignore[no-untyped-call]
 
     def __getattr__(self, name: str) -> Any:
         raise NeedsNetworkError
@@ -141,9 +143,13 @@ class Stack:
             return pytree.tree_map(lambda one: one.unsqueeze(0), result)
 
         if self._together and function not in self._need_network:
-            one = _OneOfAll(self._together)
+            together = self._together
+
+            def one(slice_of_all: Tensor, *arguments: Tensor) -> Any:
+                return function(_OneOfAll(together, slice_of_all), *arguments)
+
             try:
-                return torch.vmap(lambda *arguments: function(one, *arguments))(*stacked)
+                return torch.vmap(one)(self.parameters[:, :1], *stacked)
             except NeedsNetworkError:
                 self._need_network.add(function)
         return vectorize(self._flows[0], self._state, function, *stacked)
