@@ -131,18 +131,19 @@ def plan(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the cells of a suite, why each will run or not, and how long it should take."""
+    """Show the cells of a suite, why each will run or not, its packs, and how long it takes."""
     from harness.planning import as_plain, as_text  # noqa: PLC0415 - imports torch
     from harness.suite.load import load  # noqa: PLC0415
-    from harness.sweep import plan_suite  # noqa: PLC0415
+    from harness.sweep import plan_suite, room_here  # noqa: PLC0415
 
     loaded = load(suite)
     planned = plan_suite(loaded, store)
     workers = workers or max(1, int((os.cpu_count() or 1) / loaded.resources.cpus))
+    room = room_here(loaded, workers)
     if as_json:
-        _say(json.dumps(as_plain(planned, workers), indent=2, ensure_ascii=False) + "\n")
+        _say(json.dumps(as_plain(planned, workers, room), indent=2, ensure_ascii=False) + "\n")
         return
-    _say(as_text(planned, workers))
+    _say(as_text(planned, workers, room))
     verb = "run" if planned.to_run else "leaderboard"
     _next(_with_store(f"innbench {verb} {shlex.quote(suite)}", store))
 

@@ -12,6 +12,7 @@ from harness.cluster.executor import Executor, InlineExecutor
 from harness.cluster.ray_executor import RayExecutor
 from harness.cluster.schedule import Finished, schedule
 from harness.interrupt import remembered_interrupt
+from harness.planning import Room
 from harness.progress import SweepProgress, duration
 from harness.record import Status
 from harness.results import layout
@@ -53,8 +54,11 @@ class Tally:
 
 def inline(loaded: LoadedSuite) -> InlineExecutor:
     """The executor within this process."""
-    wanted = loaded.resources.gpus and torch.cuda.is_available()
-    return InlineExecutor(run_pack, "cuda" if wanted else "cpu")
+    return InlineExecutor(run_pack, _device_here(loaded))
+
+
+def _device_here(loaded: LoadedSuite) -> str:
+    return "cuda" if loaded.resources.gpus and torch.cuda.is_available() else "cpu"
 
 
 def on_ray(address: str | None, workers: int | None) -> MakeExecutor:
@@ -65,6 +69,23 @@ def on_ray(address: str | None, workers: int | None) -> MakeExecutor:
         return RayExecutor(run_pack, address, workers, resources.cpus, resources.gpus)
 
     return make
+
+
+def share_of_memory(device: str, beside: int, gpus: float) -> float:
+    """The part of a device's memory that is one pack's, in (0, 1].
+
+    Args:
+        device: ``cuda``, of which a pack has the fraction that its suite says, or ``cpu``.
+        beside: How many packs run at a time on one machine.
+        gpus: Graphics cards of a pack; it trains on one, however many it has.
+    """
+    return min(1.0, gpus) if device == "cuda" else 1 / beside
+
+
+def room_here(loaded: LoadedSuite, slots: int) -> Room:
+    """What memory a pack has where ``slots`` of them run at a time on this machine."""
+    device = _device_here(loaded)
+    return Room(torch.device(device), share_of_memory(device, slots, loaded.resources.gpus))
 
 
 def plan_suite(loaded: LoadedSuite, store: Path) -> Plan:
@@ -113,7 +134,8 @@ def run_suite(
         packs = planned.packs(executor.slots)
         console.print(f"{len(missing)} cells in {len(packs)} packs", highlight=False)
         named = [[(cell.id, cell.specification()) for cell in pack] for pack in packs]
-        work = [(pack, name, str(store), executor.device, threads) for pack in named]
+        share = share_of_memory(executor.device, executor.beside, loaded.resources.gpus)
+        work = [(pack, name, str(store), executor.device, threads, share) for pack in named]
         ids = [[cell_id for cell_id, _ in pack] for pack in named]
         ran = diverged = lost = 0
         with SweepProgress(console, len(missing)) as progress:
@@ -142,6 +164,8 @@ def _outcomes(finished: Finished, ids: list[str], store: Path, suite: str) -> li
     if not finished.lost:
         return [_seen(outcome, store, suite) for outcome in finished.result]
     status = Status.PREEMPTED if finished.blameless else Status.ERROR
+    if finished.lost.startswith("OutOfMemoryError"):  # Ray kills workers before the kernel does
+        status = Status.OUT_OF_MEMORY
     message = f"the worker died in try {finished.attempt}: {finished.lost}"
     outcomes = []
     for cell_id in ids:

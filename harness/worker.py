@@ -1,5 +1,6 @@
 """What runs on a worker: the cells of one pack, each committed by itself."""
 
+import math
 import platform
 import time
 import traceback
@@ -10,11 +11,14 @@ from pathlib import Path
 import torch
 
 from harness.execution import TrainedCell, measure, train_cells
-from harness.memory import keep_freed_memory
+from harness.memory import keep_freed_memory, release_freed_memory
+from harness.out_of_memory import is_out_of_memory
+from harness.pack_size import size_to_train
 from harness.record import Attempt, Status
 from harness.results.ledger import is_committed
 from harness.results.writer import commit, record_attempt
 from harness.suite.cell import Cell
+from harness.suite.packs import parts
 
 
 @dataclass(frozen=True)
@@ -42,11 +46,15 @@ def run_pack(
     store: str,
     device: str,
     threads: int,
+    share: float,
     attempt: int,
 ) -> list[Outcome]:
     """Run the cells of a pack, commit each, and record what failed.
 
     A cell that is in the store already, from a try that died after its commit, is not run again.
+    The cells are trained at once as far as the device's memory has room for them, else in parts,
+    one after the other. Each further try halves the parts: a process that ran out of the
+    machine's memory is killed without a word.
 
     Args:
         cells: Id and specification (canonical JSON) of each cell.
@@ -54,6 +62,7 @@ def run_pack(
         store: Path of the store.
         device: ``cpu`` or ``cuda``.
         threads: Threads of this process; numbers may differ in the last bit with another count.
+        share: The part of the device's memory that is this pack's, in (0, 1].
         attempt: Which try this is, counted from 1.
     """
     torch.set_num_threads(threads)
@@ -65,7 +74,21 @@ def run_pack(
     done = [cell_id for cell_id, _ in cells if is_committed(folder, suite, cell_id)]
     missing = [cell for cell in cells if cell[0] not in done]
     outcomes = [Outcome(cell_id, Status.OK, 0.0) for cell_id in done]
-    return outcomes + _run(missing, suite, folder, torch.device(device), attempt)
+    for part in parts(missing, _most(missing, torch.device(device), share, attempt)):
+        outcomes += _run(part, suite, folder, torch.device(device), attempt)
+    return outcomes
+
+
+def _most(
+    cells: Sequence[tuple[str, str]], device: torch.device, share: float, attempt: int
+) -> int:
+    """How many of these cells are trained at once."""
+    wanted = math.ceil(len(cells) / (1 << (attempt - 1)))
+    try:
+        cell = Cell.from_specification(cells[0][1])
+    except (IndexError, ValueError):  # none, or one that fails when it is run
+        return max(1, wanted)
+    return size_to_train(cell, wanted, device, share)
 
 
 def _run(
@@ -81,16 +104,18 @@ def _run(
         if len(cells) == 1:
             seconds = time.perf_counter() - begun
             return [_failure(error, cells[0][0], suite, store, attempt, seconds)]
+        ran_out = is_out_of_memory(error)
     else:
         return [_finish(one, suite, store, attempt) for one in pack]
     finally:
         if device.type == "cuda":  # the process lives on, and so would its cache
             torch.cuda.empty_cache()
     # Outside of the handler, whose error holds the tensors of what failed.
-    half = len(cells) // 2
+    if ran_out:
+        release_freed_memory()
     return [
         outcome
-        for part in (cells[:half], cells[half:])
+        for part in parts(cells, math.ceil(len(cells) / 2))
         for outcome in _run(part, suite, store, device, attempt)
     ]
 
@@ -110,8 +135,7 @@ def _finish(one: TrainedCell, suite: str, store: Path, attempt: int) -> Outcome:
 def _failure(
     error: BaseException, cell_id: str, suite: str, store: Path, attempt: int, seconds: float
 ) -> Outcome:
-    memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    status = Status.OUT_OF_MEMORY if memory else Status.ERROR
+    status = Status.OUT_OF_MEMORY if is_out_of_memory(error) else Status.ERROR
     message = f"{type(error).__name__}: {error}".split("\n")[0]
     trace = "".join(traceback.format_exception(error))
     failed(store, suite, cell_id, attempt, status, message, trace)

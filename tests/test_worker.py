@@ -3,7 +3,11 @@
 import json
 from pathlib import Path
 
-from harness import registry
+import pytest
+
+from harness import device_memory, registry
+from harness.device_memory import FRACTION, Memory
+from harness.member_memory import member_bytes
 from harness.record import Status
 from harness.results import ledger
 from harness.results.query import connect
@@ -25,9 +29,17 @@ CELLS = [
 ]
 
 
-def run(store: Path, cells: list[tuple[str, str]]) -> dict[str, Outcome]:
-    outcomes = run_pack(cells, "one", str(store), "cpu", 1, 1)
+def run(
+    store: Path, cells: list[tuple[str, str]], share: float = 1.0, attempt: int = 1
+) -> dict[str, Outcome]:
+    outcomes = run_pack(cells, "one", str(store), "cpu", 1, share, attempt)
     return {outcome.cell_id: outcome for outcome in outcomes}
+
+
+def trained_at_once(store: Path) -> list[int]:
+    """Of each cell in the order of seeds."""
+    found = connect(store).execute("select provenance from cells order by seed").fetchall()
+    return [json.loads(text)["pack_members"] for (text,) in found]
 
 
 def test_a_pack_with_a_cell_that_fails_loses_that_cell_alone(tmp_path: Path) -> None:
@@ -53,8 +65,7 @@ def test_a_cell_whose_probe_fails_has_nothing_trained_again(tmp_path: Path) -> N
     assert len(failures) == 1
     assert "no_such_probe" in next(iter(failures.values()))
     assert ledger.committed(tmp_path, "one") == {cell.id for cell in CELLS} - {bad}
-    found = connect(tmp_path).execute("select provenance from cells").fetchall()
-    assert [json.loads(text)["pack_members"] for (text,) in found] == [5] * 4
+    assert trained_at_once(tmp_path) == [5] * 4
 
 
 def test_a_later_try_of_a_pack_runs_only_what_is_missing(tmp_path: Path) -> None:
@@ -67,3 +78,41 @@ def test_a_later_try_of_a_pack_runs_only_what_is_missing(tmp_path: Path) -> None
     assert [outcomes[cell.id].seconds == 0 for cell in CELLS] == [True, True, False, False, False]
     assert ledger.committed(tmp_path, "one") == {cell.id for cell in CELLS}
     assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
+
+
+@pytest.mark.parametrize(
+    ("total", "available", "share", "sizes"),
+    [
+        (100, 100, 1.0, [5, 5, 5, 5, 5]),
+        (100, 2.5, 1.0, [2, 2, 1, 2, 2]),  # others use the rest
+        (10, 10, 0.35, [2, 2, 3, 3, 3]),  # others will use the rest
+        (0.5, 0.5, 1.0, [1, 1, 1, 1, 1]),  # it is tried all the same
+    ],
+)
+def test_a_pack_is_trained_in_parts_that_fit(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    total: float,
+    available: float,
+    share: float,
+    sizes: list[int],
+) -> None:
+    """Memory in members, once the fraction that they may have of it is taken."""
+    member = member_bytes(CELLS[0])
+    assert member is not None
+    memory = Memory(*(int(size * member / FRACTION) + 1 for size in (total, available)))
+    monkeypatch.setattr(device_memory, "host_memory", lambda: memory)
+    outcomes = run(tmp_path, [(cell.id, cell.specification()) for cell in CELLS], share)
+    assert {one.status for one in outcomes.values()} == {Status.OK}
+    assert ledger.committed(tmp_path, "one") == {cell.id for cell in CELLS}
+    assert trained_at_once(tmp_path) == sizes
+
+
+@pytest.mark.parametrize(
+    ("attempt", "sizes"), [(1, [5, 5, 5, 5, 5]), (2, [2, 2, 3, 3, 3]), (3, [2, 2, 1, 2, 2])]
+)
+def test_after_a_death_a_pack_is_tried_in_smaller_parts(
+    tmp_path: Path, attempt: int, sizes: list[int]
+) -> None:
+    run(tmp_path, [(cell.id, cell.specification()) for cell in CELLS], attempt=attempt)
+    assert trained_at_once(tmp_path) == sizes

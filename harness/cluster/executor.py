@@ -35,11 +35,13 @@ class Executor(Protocol):
 
     Attributes:
         slots: How many pieces can run at a time.
+        beside: How many pieces can run at a time on one machine, so that each has its share.
         window: How many should be submitted at a time, so that no slot waits.
         device: What the work may use there: ``cpu`` or ``cuda``.
     """
 
     slots: int
+    beside: int
     window: int
     device: str
 
@@ -64,7 +66,7 @@ class Executor(Protocol):
 class InlineExecutor:
     """Runs work in this process, one piece after the other: for debugging and for tests."""
 
-    slots = window = 1
+    slots = beside = window = 1
 
     def __init__(self, work: Work, device: str = "cpu") -> None:
         self._work, self.device = work, device

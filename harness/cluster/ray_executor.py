@@ -8,6 +8,7 @@ import shutil
 import socket
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -53,7 +54,7 @@ class RayExecutor:
         self._flying: dict[Any, int] = {}
         self._folder: Path | None = None
         self._lock: IO[str] | None = None
-        self.slots = self.window = 0
+        self.slots = self.beside = self.window = 0
         self.device = "cpu"
 
     def __enter__(self) -> Self:
@@ -81,15 +82,15 @@ class RayExecutor:
         # With --workers the local Ray has that many logical cores, one for each cell.
         given = self._workers is not None and self._address is None
         cpus = 1 if given else self._cpus
-        self.slots = int(have.get("CPU", 0) / cpus)
-        if gpus:
-            self.slots = min(self.slots, int(have["GPU"] / gpus))
+        self.slots = _slots(have, cpus, gpus)
         if self.slots < 1:
             need = f"{cpus:g} CPUs" + (f" and {gpus:g} GPUs" if gpus else "")
             raise InputError(
                 f"a pack needs {need} (resources in the suite), more than the cluster has: "
                 f"{have.get('CPU', 0):g} CPUs, {have.get('GPU', 0):g} GPUs"
             )
+        nodes = (node["Resources"] for node in ray.nodes() if node["Alive"])
+        self.beside = max(1, *(_slots(node, cpus, gpus) for node in nodes))
         # Four in flight for each slot hides the driver's round trip (measured on no-op tasks).
         self.window = 4 * self.slots
         task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_calls=0, max_retries=0)
@@ -170,6 +171,12 @@ class RayExecutor:
                 shutil.rmtree(self._folder, ignore_errors=True)
             if self._lock is not None:
                 self._lock.close()
+
+
+def _slots(have: Mapping[str, float], cpus: float, gpus: float) -> int:
+    """How many pieces of work run at a time on what a node or a cluster has."""
+    slots = int(have.get("CPU", 0) / cpus)
+    return min(slots, int(have.get("GPU", 0) / gpus)) if gpus else slots
 
 
 def _knock(address: str) -> None:

@@ -2,9 +2,9 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from harness import registry
 from harness.suite.cell import Cell, canonical
@@ -13,6 +13,7 @@ LARGEST = 64
 """Members of an automatic pack: from here on more of them hardly raise the throughput."""
 
 PackSize = Literal["auto", "off"] | int
+Item = TypeVar("Item")
 
 
 def program(cell: Cell) -> str:
@@ -60,10 +61,10 @@ def packs(cells: Iterable[Cell], size: PackSize, slots: int) -> tuple[tuple[Cell
     groups: dict[str, list[Cell]] = defaultdict(list)
     for cell in cells:
         groups[cell.id if branching(cell) else program(cell)].append(cell)
-    return tuple(pack for group in groups.values() for pack in _even(tuple(group), most))
+    return tuple(tuple(pack) for group in groups.values() for pack in parts(group, most))
 
 
-def _even(cells: tuple[Cell, ...], most: int) -> list[tuple[Cell, ...]]:
+def parts(cells: Sequence[Item], most: int) -> list[Sequence[Item]]:
     """Parts of at most that many, as equal as can be: the slowest part decides."""
     count = math.ceil(len(cells) / most)
     ends = [round(part * len(cells) / count) for part in range(count + 1)]

@@ -4,7 +4,7 @@ import heapq
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -12,10 +12,12 @@ from typing import NamedTuple
 from harness.record import Status
 from harness.suite.cell import Cell, canonical
 from harness.suite.difference import Fields, Specification, parsed
-from harness.suite.packs import PackSize, packs
+from harness.suite.packs import PackSize, packs, parts
 
 MAX_CANDIDATES = 1000
 """Stored cells that one is compared with, so that no plan takes quadratic time."""
+
+Largest = Callable[[Cell], int | None]
 
 
 class Done(NamedTuple):
@@ -99,6 +101,20 @@ class Plan:
     def packs(self, slots: int) -> tuple[tuple[Cell, ...], ...]:
         """The cells that will run, as they are trained together where ``slots`` packs can run."""
         return packs(self.to_run, self.pack, slots)
+
+    def trained_together(self, slots: int, largest: Largest) -> tuple[tuple[Cell, ...], ...]:
+        """The same packs, cut into the parts that a worker trains one after the other.
+
+        Args:
+            slots: How many packs can run at a time.
+            largest: The most cells of the program of one that memory has room for, ``None`` where
+                that is unknown; not asked for a pack of one.
+        """
+        found: list[tuple[Cell, ...]] = []
+        for pack in self.packs(slots):
+            most = (largest(pack[0]) if len(pack) > 1 else None) or len(pack)
+            found += [tuple(part) for part in parts(pack, most)]
+        return tuple(found)
 
     def expected(self, slots: int) -> Expected:
         """Wall time if ``slots`` packs run at a time, each slot taking the next as it is free.

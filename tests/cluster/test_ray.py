@@ -71,7 +71,7 @@ def test_ray_schedules_survives_dead_workers_and_stays_on_loopback(tmp_path: Pat
         return {"number": number, "pid": os.getpid(), "threads": os.environ["OMP_NUM_THREADS"]}
 
     with RayExecutor(work, None, 2, cpus=1, gpus=0.5) as executor:
-        assert executor.slots == 2
+        assert (executor.slots, executor.beside) == (2, 2)
         assert executor.device == "cpu"  # no GPU on this cluster: its cells run on CPUs
         work_of = [(n,) for n in range(12)]
         ended = {one.number: one for one in schedule(work_of, executor) if not one.again}

@@ -179,3 +179,22 @@ def test_the_time_of_a_pack_is_that_of_all_its_cells() -> None:
     assert found.expected(1).seconds == 25.0
     assert found.expected(2).seconds == 15.0  # packs of two and of three
     assert found.expected(9).seconds == 15.0
+
+
+def test_packs_are_cut_where_memory_has_no_room_for_them() -> None:
+    small, large, alone = (
+        [cell(seed, steps=steps) for seed in range(count)]
+        for steps, count in ((1, 6), (2, 6), (3, 1))
+    )
+    asked = []
+
+    def largest(one: Cell) -> int | None:
+        asked.append(one)
+        return {1: None, 2: 2}[one.training.steps]
+
+    found = plan([*small, *large, *alone], {}, {}, 4)
+    assert [len(pack) for pack in found.packs(1)] == [3, 3, 3, 3, 1]
+    together = found.trained_together(1, largest)
+    assert [len(part) for part in together] == [3, 3, 2, 1, 2, 1, 1]
+    assert [one for part in together for one in part] == [*small, *large, *alone]
+    assert alone[0] not in asked
