@@ -26,18 +26,19 @@ def main(results: Path, picture: Path) -> None:
     frame = pd.read_parquet(results)
     ratios = frame[frame["unit"] == "×"]
     settings = list(ratios["setting"].unique())
-    heights = [0.6 + 0.12 * len(ratios[ratios["setting"] == setting]) for setting in settings]
+    heights = [0.5 + 0.11 * len(ratios[ratios["setting"] == setting]) for setting in settings]
     figure = Figure(figsize=(7.5, 1.0 + sum(heights)), layout="constrained")
     panels = figure.subplots(
         len(settings), 1, squeeze=False, sharex=True, gridspec_kw={"height_ratios": heights}
     )
     for axes, setting in zip(panels[:, 0], settings, strict=True):
         panel(axes, ratios[ratios["setting"] == setting])
-    last = panels[-1, 0]
+    of, last = frame.iloc[0], panels[-1, 0]
     last.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
-    last.set_xlabel("times as fast (median and range of the rounds; vertical bar: target)")
-    of = frame.iloc[0]
-    figure.text(1, 0, f"{of['processor']}, torch {of['torch']}", ha="right", va="bottom", size=6)
+    last.set_xlabel(
+        "times as fast as each (median and range of the rounds; bar: target)\n"
+        f"{of['processor']}, {of['cores']} cores, torch {of['torch']}"
+    )
     figure.savefig(picture, metadata={"Date": None})
 
 
@@ -65,7 +66,9 @@ def panel(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set_xscale("log")
     axes.axvline(1, color=INK, linewidth=1)
     targets(axes, rows, contenders, subjects)
-    axes.set(ylabel="", xlabel="", title=rows["setting"].iloc[0])
+    axes.set(ylabel="", xlabel="")
+    group, setting = rows[["group", "setting"]].iloc[0]
+    axes.set_title(f"{group.capitalize()}, {setting}", loc="left")
     handles = [
         Line2D([], [], marker="o", linestyle="none", color=colour, label=subject, markersize=4)
         for subject, colour in zip(subjects, colours, strict=True)

@@ -63,6 +63,7 @@ def timed(contender: Contender, cells: tuple[Cell, ...]) -> float:
         place.scratch.mkdir()
         for cell in cells:
             cell_file.write(place.cells, cell.id, cell.specification())
+        say(f"sweep, {len(cells)} cells: {contender.name} …")
         taken = seconds(lambda: contender.run(place))
         if committed(place.store, cell_file.SUITE) != {cell.id for cell in cells}:
             raise AssertionError(f"{contender.name} did not commit every cell")

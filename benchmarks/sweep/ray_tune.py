@@ -5,15 +5,19 @@
 
 import logging
 import os
+import secrets
 import sys
 from pathlib import Path
 from typing import Any
 
 
 def main(cells: str, store: str, folder: str, slots: str, *options: str) -> None:
-    # Read at Ray's import: no usage statistics, and every port on loopback.
+    # Read at Ray's import, as harness/cluster/ray_executor.py sets it for `innbench run`: no usage
+    # statistics, every port on loopback, a token that keeps other users of the machine out.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     import ray  # noqa: PLC0415
     from ray import tune  # noqa: PLC0415
 
