@@ -18,7 +18,7 @@ from benchmarks.training.contender import Contender, PlainLoop, Size
 from benchmarks.training.pack import Pack, checkerboard
 from harness.memory import keep_freed_memory
 
-SIZES = {Size(32, 128, steps=200): 7, Size(128, 512, steps=40): 5}
+SIZES = {Size(32, 128, steps=200): 7, Size(128, 512, steps=30): 5}
 """How many rounds of each."""
 
 MEMBERS = (1, 4, 16, 64)
