@@ -25,6 +25,8 @@ def main(results: Path, picture: Path) -> None:
     sns.set_theme(style="whitegrid", context="paper")
     frame = pd.read_parquet(results)
     ratios = frame[frame["unit"] == "×"]
+    if ratios.empty:
+        sys.exit(f"{results} holds no ratios to draw")
     settings = list(ratios["setting"].unique())
     heights = [0.5 + 0.11 * len(ratios[ratios["setting"] == setting]) for setting in settings]
     figure = Figure(figsize=(7.5, 1.0 + sum(heights)), layout="constrained")

@@ -7,6 +7,7 @@ is the leanest process a cell that the package allows.
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from harness.worker import run_pack
@@ -14,10 +15,10 @@ from harness.worker import run_pack
 SUITE = "bench"
 
 
-def write(folder: Path, cell_id: str, specification: str) -> Path:
-    file = folder / f"{cell_id}.json"
-    file.write_text(json.dumps([cell_id, specification]))
-    return file
+def write(folder: Path, cells: Iterable[tuple[str, str]]) -> None:
+    """A file for each cell's id and specification; their names sort as the cells are given."""
+    for number, (cell_id, specification) in enumerate(cells):
+        (folder / f"{number:03}.json").write_text(json.dumps([cell_id, specification]))
 
 
 def run(file: str, store: str) -> None:

@@ -57,12 +57,13 @@ def timed(contender: Contender, cells: tuple[Cell, ...]) -> float:
         AssertionError: It did not leave every cell, or left one that failed.
     """
     # Ray puts sockets into the folder, whose paths may have 107 bytes.
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=_short_place()) as folder:
+    with tempfile.TemporaryDirectory(
+        prefix="bench-", dir=_short_place(), ignore_cleanup_errors=True
+    ) as folder:
         place = Place(Path(folder, "cells"), Path(folder, "store"), Path(folder, "x"))
         place.cells.mkdir()
         place.scratch.mkdir()
-        for cell in cells:
-            cell_file.write(place.cells, cell.id, cell.specification())
+        cell_file.write(place.cells, [(cell.id, cell.specification()) for cell in cells])
         say(f"sweep, {len(cells)} cells: {contender.name} …")
         taken = seconds(lambda: contender.run(place))
         if committed(place.store, cell_file.SUITE) != {cell.id for cell in cells}:
