@@ -3,6 +3,8 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.innbench-installed
+BENCH_INSTALLED := $(VENV)/.innbench-bench-installed
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: quickstart test check bench clean
 
@@ -17,8 +19,10 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(INSTALLED)
+# Some 15 minutes on two cores; `python -m benchmarks --help` runs parts of it.
+bench: $(BENCH_INSTALLED)
 	$(BIN)/python -m benchmarks
+	$(BIN)/python analysis/bench_picture.py build/bench.parquet build/bench.svg
 
 clean:
 	rm -rf $(VENV) build dist
@@ -26,5 +30,10 @@ clean:
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "innbench needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make $(MAKECMDGOALS) PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+# The libraries that the benchmark compares with: no other target waits for them.
+$(BENCH_INSTALLED): $(INSTALLED)
+	$(INSTALL) --editable '.[dev,bench]'
 	@touch $@

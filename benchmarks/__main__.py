@@ -1,29 +1,42 @@
-"""Run every benchmark, print one table, write ``build/bench.json``."""
+"""``python -m benchmarks [GROUP …]``: run the groups, print one table, write Parquet."""
 
-import json
-from dataclasses import asdict
+import argparse
+import sys
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks import overhead, training_step
-from benchmarks.row import Row
+from benchmarks import overhead, results
+from benchmarks.sweep import compare as sweep
+from benchmarks.table import table
+from benchmarks.training import compare as training
 
-OUTPUT = Path("build/bench.json")
+GROUPS = {"training": training.rows, "sweep": sweep.rows, "overhead": overhead.rows}
+WIDTH = 120
 
 
 def main() -> None:
-    rows: list[Row] = []
-    for benchmark in (training_step, overhead):
-        rows += benchmark.rows()
-    table = Table("name", "ratio", "target", "better", "met", box=None)
-    for row in rows:
-        table.add_row(row.name, f"{row.ratio:.3g}", f"{row.target:g}", row.better, row.verdict())
-    Console(width=120).print(table)
-    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-    OUTPUT.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
-    print(f"written: {OUTPUT}")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"{', '.join(GROUPS)}; or all")
+    parser.add_argument("--rounds", type=int, help="at most so many rounds: to see that it works")
+    parser.add_argument("--output", type=Path, default=Path("build/bench.parquet"))
+    arguments = parser.parse_args()
+    if unknown := set(arguments.groups) - set(GROUPS):
+        parser.error(f"no group {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
+    if arguments.rounds is not None and arguments.rounds < 1:
+        parser.error("--rounds is at least 1")
+    rows = [
+        row
+        for group, measure in GROUPS.items()
+        if not arguments.groups or group in arguments.groups
+        for row in measure(arguments.rounds)
+    ]
+    Console(width=WIDTH).print(table(rows), highlight=False)
+    results.write(rows, arguments.output)
+    missed = sum(row.met is False for row in rows)
+    print(f"{len(rows)} rows, {missed} targets missed; written: {arguments.output}")
+    if arguments.rounds:
+        print("fewer rounds than a measurement takes: no figures to quote", file=sys.stderr)
 
 
 main()

@@ -1,18 +1,55 @@
-"""One line of the benchmark table."""
+"""One line of the benchmark's table."""
 
+import statistics
 from dataclasses import dataclass
 from typing import Literal
 
 
 @dataclass(frozen=True)
 class Row:
-    """A figure against its target; ``ratio`` is the figure, whatever the name says it is of."""
+    """A figure of several rounds against its target.
 
-    name: str
-    ratio: float
-    target: float
-    better: Literal["higher", "lower"]
+    Attributes:
+        group: ``training``, ``sweep`` or ``overhead``.
+        subject: What of innbench is measured.
+        contender: Against what.
+        setting: Of both: width and batch, or how many cells.
+        members: How many networks of the subject train at once; 1 where that means nothing.
+        unit: ``×``: how many times as fast the subject is; or ``ms``: how much longer it takes.
+        values: The figure of each round.
+        target: What the median should reach, or ``None`` where nothing was set.
+        better: Which way is better.
+        rate: The subject's throughput, the median of the rounds.
+        contender_rate: Likewise.
+        rate_unit: Of both.
+        parameters: Of one network of the subject.
+        contender_parameters: Likewise: where they differ, so do the flows.
+    """
 
-    def verdict(self) -> str:
-        met = self.ratio <= self.target if self.better == "lower" else self.ratio >= self.target
-        return "yes" if met else "NO"
+    group: Literal["training", "sweep", "overhead"]
+    subject: str
+    contender: str
+    setting: str
+    members: int
+    unit: Literal["×", "ms"]
+    values: tuple[float, ...]
+    target: float | None
+    better: Literal["higher", "lower"] = "higher"
+    rate: float | None = None
+    contender_rate: float | None = None
+    rate_unit: str | None = None
+    parameters: int | None = None
+    contender_parameters: int | None = None
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the median reaches the target; ``None`` without one."""
+        if self.target is None:
+            return None
+        if self.better == "lower":
+            return self.median <= self.target
+        return self.median >= self.target

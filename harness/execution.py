@@ -17,6 +17,7 @@ from harness.seeding import generator
 from harness.suite.cell import Cell
 from harness.tasks.base import Task
 from harness.training.batches import Batches
+from harness.training.compilation import Compiler
 from harness.training.loop import Member, Trained, train
 
 PROBED_INPUTS = 1024
@@ -58,12 +59,15 @@ class TrainedCell:
     provenance: str
 
 
-def train_cells(cells: Sequence[Cell], device: torch.device) -> list[TrainedCell]:
+def train_cells(
+    cells: Sequence[Cell], device: torch.device, *, compiled: bool = False
+) -> list[TrainedCell]:
     """Build and train the networks of a pack, as one program.
 
     Args:
         cells: Cells of one :func:`harness.suite.packs.program`.
         device: Where.
+        compiled: Whether to compile the steps, if there are enough of them.
 
     Raises:
         Exception: Whatever an entry raises; the caller makes an attempt of it.
@@ -76,11 +80,12 @@ def train_cells(cells: Sequence[Cell], device: torch.device) -> list[TrainedCell
     members = [_member(cell, dataset, device) for cell in cells]
     seeds = [cell.seed for cell in cells]
     batches = Batches(dataset, splits.train.to(device), first.training.batch_size, seeds)
-    ends = train(members, task, batches)
+    compiler = Compiler(first.training.steps) if compiled else None
+    ends = train(members, task, batches, compiler)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     seconds = (time.perf_counter() - begun) / len(cells)
-    origin = provenance(device, splits.digest(), len(cells))
+    origin = provenance(device, splits.digest(), len(cells), compiler)
     inputs = probe_inputs(dataset, splits, device)
     return [
         TrainedCell(

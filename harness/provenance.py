@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from harness import __version__
+from harness.training.compilation import Compiler
 
 
 @functools.cache
@@ -49,10 +50,16 @@ def _device(device: torch.device) -> dict[str, str | None]:
     return {"device": name, "cuda": torch.version.cuda, "driver": _driver()}
 
 
-def provenance(device: torch.device, data_digest: str, members: int) -> str:
+def provenance(
+    device: torch.device, data_digest: str, members: int, compiler: Compiler | None
+) -> str:
     """JSON of versions, device, driver, precision flags, host, git commit and data digest.
 
-    ``members`` is how many cells were trained at once.
+    Args:
+        device: Where the cell was trained.
+        data_digest: SHA-256 of the data.
+        members: How many cells were trained at once.
+        compiler: What compiled their steps, if that was asked for.
     """
     return json.dumps(
         {
@@ -70,6 +77,9 @@ def provenance(device: torch.device, data_digest: str, members: int) -> str:
             "host": platform.node(),
             "data_sha256": data_digest,
             "pack_members": members,
+            "compiled_steps": compiler.programs if compiler else 0,
+            "compile_seconds": compiler.seconds if compiler else 0.0,
+            "compile_note": compiler.note if compiler else "",
         },
         sort_keys=True,
     )

@@ -64,6 +64,7 @@ class Resources(_Strict):
         cpus: Processor cores.
         gpus: Graphics cards; a fraction shares one.
         pack: How many cells that differ in no more than numbers are trained at once.
+        compile: Whether long runs are compiled; numbers then differ in their last bits.
     """
 
     @field_validator("cpus", "gpus")
@@ -79,6 +80,7 @@ class Resources(_Strict):
         "auto",
         description="Most cells trained at once; auto by free workers, off for one.",
     )
+    compile: bool = Field(False, description="Compile the training steps of long runs.")
 
 
 ENTRIES = "x-entries"

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from harness.bijections.base import sum_per_sample
 from harness.bijections.coupling import Coupling
 from harness.bijections.transformers import Transformer
 from harness.training.batched_layers import Layer
-from harness.training.perceptron import BatchedPerceptron, apart
+from harness.training.perceptron import BatchedPerceptron
 
 
 class BatchedCoupling(Layer, Coupling):
@@ -27,9 +26,9 @@ class BatchedCoupling(Layer, Coupling):
 
     def advance(self, x: Tensor, log_det: Tensor) -> tuple[Tensor, list[Tensor]]:
         kept, changed = self.split(x)
-        path = self._perceptron.forward(apart(kept, self.size))
-        y, log_derivative = self.transformer(changed, path[-1].flatten(0, 1))
-        log_det += apart(sum_per_sample(log_derivative), self.size)
+        path = self._perceptron.forward(kept)
+        y, log_derivative = self.transformer(changed, path[-1])
+        log_det += log_derivative.sum(1)
         return self.join(kept, y), [changed, *path]
 
     def gradients(
@@ -37,11 +36,10 @@ class BatchedCoupling(Layer, Coupling):
     ) -> tuple[Tensor, list[Tensor]]:
         changed, *path = path
         by_kept, by_changed = self.split(by_y)
-        by_log = by_log_det.reshape(-1, 1)  # the same for every element
-        h = path[-1].flatten(0, 1)
-        by_changed, by_h = self.transformer.gradients(changed, h, by_changed, by_log)
-        through, found = self._perceptron.gradients(path, apart(by_h, self.size))
-        return self.join(by_kept + through.flatten(0, 1), by_changed), found
+        by_log = by_log_det.unsqueeze(1)  # the same for every element
+        by_changed, by_h = self.transformer.gradients(changed, path[-1], by_changed, by_log)
+        through, found = self._perceptron.gradients(path, by_h)
+        return self.join(through.add_(by_kept), by_changed), found
 
 
 def has_gradients(transformer: Transformer) -> bool:

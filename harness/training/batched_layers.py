@@ -2,7 +2,8 @@
 
 Small networks are bound by the number of operations, not by arithmetic, and autograd adds its own
 to each of them. So a run of layers is one node of the graph, and each layer has its gradient
-written by hand. ``C`` channels.
+written by hand. ``C`` channels. Within a run vectors lie channel by channel, ``(S, C, B)``: a
+channel is a row, and to take some of them moves nothing. Images are ``(S, B, C, H, W)``.
 """
 
 import math
@@ -14,7 +15,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from harness.bijections.base import Bijection
-from harness.training.perceptron import apart
+from harness.training.perceptron import apart, columns, rows
 
 
 class Layer(Bijection):
@@ -29,7 +30,12 @@ class Layer(Bijection):
     in_turn: tuple[Tensor, ...]
 
     def advance(self, x: Tensor, log_det: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """``F(x)``, and what :meth:`gradients` takes; the log-det is added to ``(S, B)``."""
+        """``F(x)``, and what :meth:`gradients` takes; the log-det is added to ``(S, B)``.
+
+        Args:
+            x: As it lies within a run.
+            log_det: Changed in place.
+        """
         raise NotImplementedError
 
     def gradients(
@@ -49,6 +55,7 @@ class _Run(Function):
     ) -> tuple[Tensor, Tensor]:
         size = layers[0].size
         log_det = x.new_zeros(size, len(x) // size)
+        x = _within(x, size)
         saved: list[Tensor] = []
         ctx.layers, ctx.ends = layers, [0]
         for layer in layers:
@@ -56,18 +63,20 @@ class _Run(Function):
             saved += path
             ctx.ends.append(len(saved))
         ctx.save_for_backward(*saved)
-        return x, log_det.view(-1)
+        return _outside(x), log_det.view(-1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, by_y: Tensor, by_log_det: Tensor) -> tuple[Tensor | None, ...]:
-        saved, found = ctx.saved_tensors, []
-        by_log_det = by_log_det.view(ctx.layers[0].size, -1)
+        saved, found, size = ctx.saved_tensors, [], ctx.layers[0].size
+        # Of a loss that is a mean, the same for every sample and without memory of its own.
+        by_log_det = by_log_det.view(size, -1).contiguous()
+        by_y = _within(by_y, size)
         for number, layer in reversed(list(enumerate(ctx.layers))):
             path = saved[ctx.ends[number] : ctx.ends[number + 1]]
             by_y, ours = layer.gradients(path, by_y, by_log_det)
             found.append(ours)
-        return None, by_y, *(gradient for ours in reversed(found) for gradient in ours)
+        return None, _outside(by_y), *(gradient for ours in reversed(found) for gradient in ours)
 
 
 def run(layers: Sequence[Layer], x: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,6 +84,24 @@ def run(layers: Sequence[Layer], x: Tensor) -> tuple[Tensor, Tensor]:
     parameters = [parameter for layer in layers for parameter in layer.in_turn]
     y, log_det = _Run.apply(layers, x, *parameters)  # type: ignore[no-untyped-call]
     return y, log_det
+
+
+def _within(x: Tensor, size: int) -> Tensor:
+    return columns(x, size) if x.ndim == 2 else apart(x, size)
+
+
+def _outside(x: Tensor) -> Tensor:
+    return rows(x) if x.ndim == 3 else x.flatten(0, 1)
+
+
+def _along(parameter: Tensor, x: Tensor) -> Tensor:
+    """A parameter ``(S, C)`` beside an x that lies as it does within a run."""
+    return parameter.unsqueeze(2) if x.ndim == 3 else parameter[:, None, :, None, None]
+
+
+def _per_channel(x: Tensor) -> Tensor:
+    """The sum over all but networks and channels, ``(S, C)``."""
+    return x.sum(2 if x.ndim == 3 else (1, 3, 4))
 
 
 class BatchedActNorm(Layer):
@@ -90,31 +117,26 @@ class BatchedActNorm(Layer):
         self.size, self.in_turn = len(bias), (bias, log_scale)
         self._bias, self._log_scale = bias.detach(), log_scale.detach()
 
-    def _along(self, parameter: Tensor, x: Tensor) -> Tensor:
-        return parameter.view(self.size, 1, -1, *[1] * (x.ndim - 2))
-
     def advance(self, x: Tensor, log_det: Tensor) -> tuple[Tensor, list[Tensor]]:
-        scale = self._along(self._log_scale.exp(), x)
-        y = (apart(x, self.size) + self._along(self._bias, x)).mul_(scale)
-        log_det += self._log_scale.sum(1, keepdim=True) * math.prod(x.shape[2:])
-        return y.flatten(0, 1), [y, scale]
+        scale = _along(self._log_scale.exp(), x)
+        y = (x + _along(self._bias, x)).mul_(scale)
+        log_det += self._log_scale.sum(1, keepdim=True) * math.prod(x.shape[3:])
+        return y, [y, scale]
 
     def gradients(
         self, path: Sequence[Tensor], by_y: Tensor, by_log_det: Tensor
     ) -> tuple[Tensor, list[Tensor]]:
         y, scale = path
-        by_y = apart(by_y, self.size)
-        others = [1, *range(3, y.ndim)]
         by_x = by_y * scale
         by_total = by_log_det.sum(1, keepdim=True) * math.prod(y.shape[3:])
-        by_log_scale = (by_y * y).sum(others) + by_total
-        return by_x.flatten(0, 1), [by_x.sum(others), by_log_scale]
+        return by_x, [_per_channel(by_x), _per_channel(by_y * y) + by_total]
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        bias, log_scale = (self._along(parameter, y) for parameter in self.in_turn)
-        x = apart(y, self.size) * (-log_scale).exp() - bias
-        total = self.in_turn[1].sum(1) * math.prod(y.shape[2:])
-        return x.flatten(0, 1), -total.repeat_interleave(len(y) // self.size)
+        bias, log_scale = self.in_turn
+        batch = _within(y, self.size)
+        x = batch * _along((-log_scale).exp(), batch) - _along(bias, batch)
+        total = log_scale.sum(1) * math.prod(y.shape[2:])
+        return _outside(x), -total.repeat_interleave(len(y) // self.size)
 
 
 class BatchedPermutation(Layer):
@@ -131,9 +153,7 @@ class BatchedPermutation(Layer):
         self._indices = index, inverse_index
 
     def _permute(self, x: Tensor, index: Tensor) -> Tensor:
-        x = apart(x, self.size)
-        along = index.view(self.size, 1, -1, *[1] * (x.ndim - 3))
-        return x.gather(2, along.expand_as(x)).flatten(0, 1)
+        return x.gather(1 if x.ndim == 3 else 2, _along(index, x).expand_as(x))
 
     def advance(self, x: Tensor, log_det: Tensor) -> tuple[Tensor, list[Tensor]]:
         return self._permute(x, self._indices[0]), []

@@ -14,6 +14,7 @@ from harness.seeding import generator
 from harness.suite.model import Training
 from harness.tasks.base import Task
 from harness.training.batches import Batches
+from harness.training.compilation import Compiler, Step
 from harness.training.optimizer import Optimizer, clip, norms, schedule_factor
 from harness.training.stack import Stack
 
@@ -51,6 +52,27 @@ class Member:
     seed: int
 
 
+def _steps(
+    stack: Stack, task: Task, regularizer: Regularizer, weights: Tensor
+) -> tuple[Step, Step]:
+    """Steps without and with the penalty: the losses, and the gradients in the stack."""
+
+    def both(flow: Bijection, x: Tensor, *drawn: Tensor) -> tuple[Tensor, Tensor]:
+        return task.loss(flow, x), regularizer.penalty(flow, x, *drawn)
+
+    def plain(x: Tensor) -> tuple[Tensor, ...]:
+        losses: Tensor = stack.run(task.loss, x)
+        stack.differentiate(losses)
+        return (losses,)
+
+    def penalized(x: Tensor, *drawn: Tensor) -> tuple[Tensor, ...]:
+        losses, penalties = stack.run(both, x, *drawn)
+        stack.differentiate(losses + weights * penalties)
+        return losses, penalties
+
+    return plain, penalized
+
+
 @dataclass
 class _Log:
     """The curve of one member, and how it ended once it has."""
@@ -67,13 +89,21 @@ class _Log:
         self.ended = Trained(status, step, tuple(self.curve))
 
 
-def train(members: Sequence[Member], task: Task, batches: Batches) -> list[Trained]:
+def train(
+    members: Sequence[Member], task: Task, batches: Batches, compiler: Compiler | None = None
+) -> list[Trained]:
     """Train the members of a pack in place, as one program.
 
     Data-dependent initialisation first, on one batch of its own. A step whose loss or gradient
     norm is not finite is not taken: that member's training ends there as ``diverged``, with the
     weights as they are, which the step before may have left not finite; the others go on. They
     are probed like any others.
+
+    Args:
+        members: Trained in place.
+        task: Whose loss is minimised.
+        batches: Of every member.
+        compiler: Compiles the steps, if there is one.
     """
     settings, regularizer = members[0].settings, members[0].regularizer
     dtype = getattr(torch, settings.precision)
@@ -87,34 +117,32 @@ def train(members: Sequence[Member], task: Task, batches: Batches) -> list[Train
     largest = [member.settings.gradient_clip or math.inf for member in members]
     logs = [_Log(member.settings.learning_rate) for member in members]
 
-    def both(flow: Bijection, x: Tensor, *drawn: Tensor) -> tuple[Tensor, Tensor]:
-        return task.loss(flow, x), regularizer.penalty(flow, x, *drawn)
-
+    plain, penalized = _steps(stack, task, regularizer, weights)
+    programs: dict[Step, Step] = {} if compiler else {plain: plain, penalized: penalized}
     for step in range(settings.steps):
         x = batches.draw().to(dtype)
-        names = ["loss"]
         if regularizer.weight and step % regularizer.every == 0:
             drawn = [regularizer.draw(one, source) for one, source in zip(x, noise, strict=True)]
-            losses, penalties = stack.run(both, x, *map(torch.stack, zip(*drawn, strict=True)))
-            shown, losses = [losses, penalties], losses + weights * penalties
-            names.append("penalty")
+            arguments = [x, *map(torch.stack, zip(*drawn, strict=True))]
+            work, names = penalized, ["loss", "penalty"]
         else:
-            losses = stack.run(task.loss, x)
-            shown = [losses]
-        lengths = norms(stack.differentiate(losses))
+            arguments, work, names = [x], plain, ["loss"]
+        if compiler and work not in programs:
+            programs[work] = compiler.compile(work, *arguments)
+        shown = programs[work](*arguments)
+        lengths = norms(stack.gradient)
         names.append("gradient_norm")
         # The one transfer of a step: what is decided and logged on the host.
         table = torch.stack([*(one.detach().double() for one in shown), lengths.double()]).tolist()
         logged = step % settings.log_every == 0 or step == settings.steps - 1
         factor = schedule_factor(settings, step)
-        for number, log in enumerate(logs):
-            if log.ended:
+        diverged = [not all(map(math.isfinite, column)) for column in zip(*table, strict=True)]
+        for number in range(stack.size) if logged or any(diverged) else ():
+            log = logs[number]
+            if log.ended or not (logged or diverged[number]):
                 continue
-            values = {name: row[number] for name, row in zip(names, table, strict=True)}
-            diverged = not all(map(math.isfinite, values.values()))
-            if logged or diverged:
-                log.add(step, values, factor)
-            if diverged:
+            log.add(step, dict(zip(names, (row[number] for row in table), strict=True)), factor)
+            if diverged[number]:
                 log.end(Status.DIVERGED, step)
                 optimizer.freeze(number)
         if all(log.ended for log in logs):

@@ -169,6 +169,16 @@ def test_a_stack_has_the_gradients_of_its_networks(
     assert float(gradient.abs().amax()) > 0.01
 
 
+def test_a_second_pass_backward_is_refused_not_wrong() -> None:
+    flows = networks(CASES["one input"][0])
+    stack = Stack(flows)
+    losses = stack.run(forward_only, torch.ones(SIZE, BATCH, 3, dtype=torch.float64))
+    parameters = [one for one in stack._leaves.values() if one.requires_grad]
+    torch.autograd.grad(losses.sum(), parameters, retain_graph=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        torch.autograd.grad(losses.sum(), parameters)
+
+
 BY_HAND = [
     name
     for name in registry.names("transformer")

@@ -1,0 +1,1 @@
+"""A whole sweep: ``innbench run`` against a process a cell and against Ray Tune."""

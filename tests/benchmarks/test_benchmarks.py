@@ -1,0 +1,105 @@
+"""What the benchmark reports is what it measured; the measuring itself is `make bench`."""
+
+import io
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from benchmarks import results
+from benchmarks.rounds import order, rounds
+from benchmarks.row import Row
+from benchmarks.sweep.contenders import SUITE_FILE
+from benchmarks.table import table
+from benchmarks.training import by_hand
+from benchmarks.training.compare import check
+from benchmarks.training.contender import PlainLoop, Size
+from benchmarks.training.pack import Pack, checkerboard
+from harness.suite.load import load
+
+
+def row(*values: float, target: float | None = 8.0, better: str = "higher") -> Row:
+    return Row(
+        group="training",
+        subject="pack of 16",
+        contender="plain torch by hand",
+        setting="2×32, batch 128",
+        members=16,
+        unit="×",
+        values=values,
+        target=target,
+        better="lower" if better == "lower" else "higher",
+    )
+
+
+@pytest.mark.parametrize(
+    ("measured", "met"),
+    [
+        (row(7.0, 8.0, 30.0), True),
+        (row(7.0, 7.9, 30.0), False),  # the mean would meet it
+        (row(4.0, 5.0, 6.0, target=5.0, better="lower"), True),
+        (row(4.0, 5.1, 6.0, target=5.0, better="lower"), False),
+        (row(0.1, target=None), None),
+    ],
+)
+def test_the_median_is_held_against_the_target(measured: Row, met: bool | None) -> None:
+    assert measured.met is met
+
+
+def test_a_missed_target_is_seen() -> None:
+    console = Console(width=120, file=io.StringIO(), record=True)
+    console.print(table([row(7.0, 7.5, 9.0), row(9.0), row(1.0, target=None)]))
+    _, missed, met, none = (line.rstrip() for line in console.export_text().splitlines())
+    assert missed.endswith("7.50 ×  7.00–9.00     ≥ 8  NO")
+    assert met.endswith("≥ 8  yes")
+    assert "≥" not in none
+
+
+def test_every_contender_has_every_place_in_turn() -> None:
+    for count in (2, 5, 9):
+        orders = [order(count, number) for number in range(count)]
+        assert all(sorted(one) == list(range(count)) for one in orders)
+        assert all(sorted(place) == list(range(count)) for place in zip(*orders, strict=True))
+
+
+def test_a_round_that_warms_does_not_count() -> None:
+    called: list[str] = []
+    times = rounds("test", {name: lambda n=name: called.append(n) for name in "abc"}, 2)  # type: ignore[misc]
+    assert [sorted(taken) for taken in times] == [["a", "b", "c"]] * 2
+    assert sorted(called) == sorted("abc" * 3)
+
+
+def test_parquet_holds_every_round_and_the_machine(tmp_path: Path) -> None:
+    results.write([row(7.0, 9.0, 8.5), row(1.0, target=None)], tmp_path / "new" / "bench.parquet")
+    first, second = pq.read_table(tmp_path / "new" / "bench.parquet").to_pylist()
+    assert first["values"] == [7.0, 9.0, 8.5]
+    assert (first["lowest"], first["median"], first["highest"]) == (7.0, 8.5, 9.0)
+    assert first["met"] is True
+    assert second["met"] is second["target"] is None
+    assert all(first[name] for name in ("processor", "cores", "torch", "date", "threads"))
+
+
+def test_every_column_is_documented() -> None:
+    assert results.__doc__
+    for name in results.SCHEMA.names:
+        assert name in results.__doc__
+
+
+def test_the_sweep_is_64_cells_of_4_architectures() -> None:
+    cells = load(SUITE_FILE).cells
+    assert len(cells) == 64
+    assert len({cell.architecture.model_dump_json() for cell in cells}) == 4
+    assert len({cell.seed for cell in cells}) == 16
+
+
+def test_who_does_not_train_is_found() -> None:
+    size = Size(width=32, batch=128, steps=300)
+    data = checkerboard().read()
+    hand = PlainLoop(by_hand.network(size.width), data.train, size.batch)
+    pack = Pack(2, size, checkerboard(), data.train)
+    assert pack.parameters == hand.parameters
+    hand.train(size.steps)
+    check([hand], data.test, missing=0)
+    with pytest.raises(AssertionError, match="pack of 2 ends at"):
+        check([hand, pack], data.test, missing=0)

@@ -1,0 +1,187 @@
+"""Compiled steps against the steps as they are, and the cache after a process was killed in it."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from harness import registry
+from harness.record import Status
+from harness.seeding import generator
+from harness.suite.model import Training
+from harness.training import compilation
+from harness.training.batches import Batches
+from harness.training.compilation import Compiler
+from harness.training.loop import Member, Trained, train
+
+STEPS = 12
+ENOUGH = 10**9
+COUPLED = {"name": "affine", "couplings": 1, "width": 3, "layers": 1}
+PENALTY = {"name": "finite_difference", "weight": 0.1, "every": 3}
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "innbench" / "compiled"
+
+
+def trained(
+    compiler: Compiler | None,
+    *,
+    precision: str = "float64",
+    seeds: int = 2,
+    architecture: object = COUPLED,
+    regularizer: object = PENALTY,
+    dataset: str = "eight_gaussians",
+) -> tuple[list[Tensor], list[Trained]]:
+    """Weights of the members and how their training ended."""
+    data = registry.build("dataset", registry.resolve("dataset", dataset))
+    settings = Training(steps=STEPS, batch_size=8, log_every=1, precision=precision)  # type: ignore[arg-type]
+    members = [
+        Member(
+            registry.build(
+                "architecture",
+                registry.resolve("architecture", architecture),
+                data.shape,
+                generator(seed, "initialisation"),
+            ),
+            settings,
+            registry.build("regularizer", registry.resolve("regularizer", regularizer)),
+            seed,
+        )
+        for seed in range(seeds)
+    ]
+    task = registry.build("task", registry.resolve("task", "density"))
+    batches = Batches(data, data.read().train, settings.batch_size, range(seeds))
+    ended = train(members, task, batches, compiler)
+    flat = [
+        torch.cat([p.detach().flatten() for p in member.flow.parameters()]) for member in members
+    ]
+    return flat, ended
+
+
+@pytest.mark.parametrize(
+    ("precision", "seeds", "regularizer", "tolerance"),
+    [("float64", 2, PENALTY, 1e-9), ("float32", 1, "none", 1e-4)],
+)
+def test_compiled_training_is_the_training_as_it_is(
+    precision: str, seeds: int, regularizer: object, tolerance: float
+) -> None:
+    compiler = Compiler(ENOUGH)
+    ours, together = trained(compiler, precision=precision, seeds=seeds, regularizer=regularizer)
+    theirs, apart = trained(None, precision=precision, seeds=seeds, regularizer=regularizer)
+    # One for steps without the penalty, one for those with it.
+    assert (compiler.programs, compiler.note) == (1 if regularizer == "none" else 2, "")
+    assert compiler.seconds > 0
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
+    for ended, expected in zip(together, apart, strict=True):
+        assert ended.status is expected.status is Status.OK
+        values = [point.value for point in ended.curve]
+        assert values == pytest.approx([p.value for p in expected.curve], rel=tolerance)
+        assert len(values) >= 3 * STEPS
+
+
+def test_a_permutation_and_images_are_compiled() -> None:
+    compiler = Compiler(ENOUGH)
+    ours, _ = trained(compiler, regularizer="none", dataset="digits")
+    theirs, _ = trained(None, regularizer="none", dataset="digits")
+    assert (compiler.programs, compiler.note) == (1, "")
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+def test_a_few_steps_are_not_compiled() -> None:
+    compiler = Compiler(compilation.PAYS_FROM - 1)
+    ours, _ = trained(compiler)
+    theirs, _ = trained(None)
+    assert compiler.programs == compiler.seconds == 0
+    assert compiler.note == "not compiled: it pays from 5000 steps on, and these are 4999"
+    assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+
+
+def test_what_branches_on_data_runs_as_it_is() -> None:
+    compiler = Compiler(ENOUGH)
+    residual = {"name": "residual", "blocks": 1, "width": 3}
+    every = {"name": "finite_difference", "weight": 0.1, "every": 1}
+    ours, _ = trained(compiler, seeds=1, architecture=residual, regularizer=every)
+    theirs, _ = trained(None, seeds=1, architecture=residual, regularizer=every)
+    assert compiler.programs == 0
+    assert compiler.note.startswith("not compiled: ")
+    assert torch.equal(ours[0], theirs[0])
+
+
+def test_a_program_that_computes_something_else_is_not_used() -> None:
+    calls = 0
+
+    def remembers(x: Tensor) -> tuple[Tensor, ...]:
+        nonlocal calls
+        calls += 1
+        return (x * calls,)
+
+    compiler = Compiler(ENOUGH)
+    used = compiler.compile(remembers, torch.ones(3))
+    assert used is remembers
+    assert compiler.programs == 0
+    assert (
+        compiler.note == "not compiled: ArithmeticError: the compiled step computes something else"
+    )
+
+
+def test_what_is_compared_is_compared_row_by_row() -> None:
+    allowed = compilation._allowed(torch.tensor([[1.0, torch.nan], [1e6, 2.0]]))
+    torch.testing.assert_close(allowed.flatten(), torch.tensor([1.0, 1e6]) * 2**-11.5)
+
+
+ALONE = """
+from harness.training.compilation import Compiler
+import torch
+weight = torch.full((3,), 2.0)
+compiler = Compiler(10**9)
+def step(x):
+    return ((x * weight).sin().cumsum(0),)
+print("ready", flush=True)
+program = compiler.compile(step, torch.ones(3))
+weight.fill_(0.0)  # where it lies, not what it was, is part of the program
+assert not program(torch.ones(3))[0].any()
+print(compiler.programs, compiler.note)
+"""
+
+
+def alone() -> str:
+    """What a process that compiles a small step says of it."""
+    command = [sys.executable, "-c", ALONE]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[1].strip()
+
+
+def test_a_process_killed_in_mid_compilation_harms_no_other(cache: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ALONE], stdout=subprocess.PIPE) as process:
+        limit = time.monotonic() + 120
+        while not list(cache.rglob("*.cpp")):
+            assert process.poll() is None, "compiled before it could be killed"
+            assert time.monotonic() < limit
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+    (folder,) = cache.glob("*/*")
+    assert (folder / "unfinished").exists()
+    for file in (folder / "files").rglob("*"):  # as truncated as a kill can leave them
+        if file.is_file():
+            file.write_bytes(b"")
+    assert alone() == "1"
+    assert not (folder / "unfinished").exists()
+    libraries = [*folder.rglob("*.so")]
+    assert libraries
+    times = {library: library.stat().st_mtime_ns for library in libraries}
+    assert alone() == "1"  # from the cache
+    assert {library: library.stat().st_mtime_ns for library in libraries} == times
+
+
+def test_a_cache_that_cannot_be_used_leaves_the_step_as_it_is(cache: Path) -> None:
+    cache.parent.write_text("not a folder")
+    assert alone().startswith("0 not compiled: ")
