@@ -25,7 +25,7 @@ from harness.results.ledger import (
 from harness.results.writer import require_writable
 from harness.suite.load import LoadedSuite
 from harness.suite.plan import Done, Plan, plan
-from harness.worker import Outcome, failed, run_pack
+from harness.worker import Conditions, Outcome, failed, run_pack
 
 LEFTOVER_SECONDS = 3600.0
 """No writer takes an hour over one file: what is older was left by one that died."""
@@ -135,7 +135,8 @@ def run_suite(
         console.print(f"{len(missing)} cells in {len(packs)} packs", highlight=False)
         named = [[(cell.id, cell.specification()) for cell in pack] for pack in packs]
         share = share_of_memory(executor.device, executor.beside, loaded.resources.gpus)
-        work = [(pack, name, str(store), executor.device, threads, share) for pack in named]
+        conditions = Conditions(executor.device, threads, share, loaded.resources.compile)
+        work = [(pack, name, str(store), conditions) for pack in named]
         ids = [[cell_id for cell_id, _ in pack] for pack in named]
         ran = diverged = lost = 0
         with SweepProgress(console, len(missing)) as progress:

@@ -40,14 +40,25 @@ class Outcome:
     traceback: str = ""
 
 
+@dataclass(frozen=True)
+class Conditions:
+    """What a pack runs on: no part of a cell's identity, for it moves a number's last bits at most.
+
+    Attributes:
+        device: ``cpu`` or ``cuda``.
+        threads: Threads of the process.
+        share: The part of the device's memory that is this pack's, in (0, 1].
+        compiled: Whether the training steps of long runs are compiled.
+    """
+
+    device: str = "cpu"
+    threads: int = 1
+    share: float = 1.0
+    compiled: bool = False
+
+
 def run_pack(
-    cells: Sequence[tuple[str, str]],
-    suite: str,
-    store: str,
-    device: str,
-    threads: int,
-    share: float,
-    attempt: int,
+    cells: Sequence[tuple[str, str]], suite: str, store: str, conditions: Conditions, attempt: int
 ) -> list[Outcome]:
     """Run the cells of a pack, commit each, and record what failed.
 
@@ -60,12 +71,10 @@ def run_pack(
         cells: Id and specification (canonical JSON) of each cell.
         suite: Name of the suite, the store's folder.
         store: Path of the store.
-        device: ``cpu`` or ``cuda``.
-        threads: Threads of this process; numbers may differ in the last bit with another count.
-        share: The part of the device's memory that is this pack's, in (0, 1].
+        conditions: What it runs on.
         attempt: Which try this is, counted from 1.
     """
-    torch.set_num_threads(threads)
+    torch.set_num_threads(conditions.threads)
     keep_freed_memory()
     # float32 means float32: TF32 keeps 10 of 23 bits, and convolutions use it by default.
     torch.set_float32_matmul_precision("highest")
@@ -74,32 +83,31 @@ def run_pack(
     done = [cell_id for cell_id, _ in cells if is_committed(folder, suite, cell_id)]
     missing = [cell for cell in cells if cell[0] not in done]
     outcomes = [Outcome(cell_id, Status.OK, 0.0) for cell_id in done]
-    for part in parts(missing, _most(missing, torch.device(device), share, attempt)):
-        outcomes += _run(part, suite, folder, torch.device(device), attempt)
+    for part in parts(missing, _most(missing, conditions, attempt)):
+        outcomes += _run(part, suite, folder, conditions, attempt)
     return outcomes
 
 
-def _most(
-    cells: Sequence[tuple[str, str]], device: torch.device, share: float, attempt: int
-) -> int:
+def _most(cells: Sequence[tuple[str, str]], conditions: Conditions, attempt: int) -> int:
     """How many of these cells are trained at once."""
     wanted = math.ceil(len(cells) / (1 << (attempt - 1)))
     try:
         cell = Cell.from_specification(cells[0][1])
     except (IndexError, ValueError):  # none, or one that fails when it is run
         return max(1, wanted)
-    return size_to_train(cell, wanted, device, share)
+    return size_to_train(cell, wanted, torch.device(conditions.device), conditions.share)
 
 
 def _run(
-    cells: Sequence[tuple[str, str]], suite: str, store: Path, device: torch.device, attempt: int
+    cells: Sequence[tuple[str, str]], suite: str, store: Path, conditions: Conditions, attempt: int
 ) -> list[Outcome]:
     """Run cells as one pack; where that fails, in halves, until the cell to blame is alone."""
     if not cells:
         return []
-    begun = time.perf_counter()
+    begun, device = time.perf_counter(), torch.device(conditions.device)
     try:
-        pack = train_cells([Cell.from_specification(text) for _, text in cells], device)
+        named = [Cell.from_specification(text) for _, text in cells]
+        pack = train_cells(named, device, compiled=conditions.compiled)
     except (Exception, SystemExit) as error:
         if len(cells) == 1:
             seconds = time.perf_counter() - begun
@@ -116,7 +124,7 @@ def _run(
     return [
         outcome
         for part in parts(cells, math.ceil(len(cells) / 2))
-        for outcome in _run(part, suite, store, device, attempt)
+        for outcome in _run(part, suite, store, conditions, attempt)
     ]
 
 

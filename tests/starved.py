@@ -29,7 +29,7 @@ def main(store: str, room: float) -> None:
     packs = [[(cell_id, text) for cell_id, text in pack] for pack in json.load(sys.stdin)]
     cell = Cell.from_specification(packs[-1][0][1])
     # Whatever is loaded or started at first use is there before the limit.
-    worker.run_pack(packs[-1][:1], "warm", store, "cpu", 1, 1.0, 1)
+    worker.run_pack(packs[-1][:1], "warm", store, worker.Conditions(), 1)
     member = member_bytes(cell)
     assert member is not None
     release_freed_memory()
@@ -38,7 +38,7 @@ def main(store: str, room: float) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(worker, "size_to_train", lambda cell, wanted, device, share: wanted)
-        found = [worker.run_pack(pack, "starved", store, "cpu", 1, 1.0, 1) for pack in packs]
+        found = [worker.run_pack(pack, "starved", store, worker.Conditions(), 1) for pack in packs]
     outcomes = [(one.cell_id, one.status, one.message) for pack in found for one in pack]
     sys.stdout.write(json.dumps(outcomes))
 

@@ -13,7 +13,7 @@ from harness.results import ledger
 from harness.results.query import connect
 from harness.suite.cell import Cell
 from harness.suite.model import Training
-from harness.worker import Outcome, run_pack
+from harness.worker import Conditions, Outcome, run_pack
 
 CELLS = [
     Cell(
@@ -32,7 +32,7 @@ CELLS = [
 def run(
     store: Path, cells: list[tuple[str, str]], share: float = 1.0, attempt: int = 1
 ) -> dict[str, Outcome]:
-    outcomes = run_pack(cells, "one", str(store), "cpu", 1, share, attempt)
+    outcomes = run_pack(cells, "one", str(store), Conditions(share=share), attempt)
     return {outcome.cell_id: outcome for outcome in outcomes}
 
 

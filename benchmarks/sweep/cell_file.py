@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness.worker import run_pack
+from harness.worker import Conditions, run_pack
 
 SUITE = "bench"
 
@@ -28,7 +28,7 @@ def run(file: str, store: str) -> None:
         RuntimeError: It left no result.
     """
     cell_id, specification = json.loads(Path(file).read_text())
-    (outcome,) = run_pack([(cell_id, specification)], SUITE, store, "cpu", 1, 1.0, 1)
+    (outcome,) = run_pack([(cell_id, specification)], SUITE, store, Conditions(), 1)
     if outcome.message:
         raise RuntimeError(f"{cell_id}: {outcome.message}")
 
