@@ -155,6 +155,11 @@ class _Storages(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._known = {x.untyped_storage()._cdata: x.untyped_storage() for x in known}
         self._alive: dict[int, weakref.ref[torch.UntypedStorage]] = {}
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: skipping imports PyTorch's compiler, two seconds of every worker's start."""
+        return False
+
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:

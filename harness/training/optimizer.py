@@ -5,7 +5,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.optim.adamw import adamw
 
 from harness.suite.model import Training
 from harness.training.stack import Stack
@@ -18,35 +19,52 @@ class Optimizer:
     settings are one group. A frozen row keeps its parameters and moments. Without weight decay
     this is Adam.
 
+    PyTorch's function rather than its class, which imports its compiler: two seconds of every
+    worker's start.
+
     Args:
         stack: The networks.
         settings: One for each; learning rate and weight decay may differ.
     """
 
     def __init__(self, stack: Stack, settings: Sequence[Training]) -> None:
-        self._rows = [nn.Parameter(row) for row in stack.parameters]
-        for row, gradient in zip(self._rows, stack.gradient, strict=True):
-            row.grad = gradient
-        groups = defaultdict(list)
-        for row, one in zip(self._rows, settings, strict=True):
-            groups[one.learning_rate, one.weight_decay].append(row)
-        self._adam = torch.optim.AdamW(
-            [
-                {"params": rows, "lr": rate, "weight_decay": decay, "base": rate}
-                for (rate, decay), rows in groups.items()
-            ],
-            fused=True,
-        )
+        moments = (torch.zeros_like(stack.parameters) for _ in range(2))
+        steps = stack.parameters.new_zeros(stack.size, dtype=torch.float32)
+        columns = (stack.parameters, stack.gradient, *moments, steps)
+        self._rows = list(zip(*(column.unbind() for column in columns), strict=True))
+        self._groups: dict[tuple[float, float], list[int]] = defaultdict(list)
+        for number, one in enumerate(settings):
+            self._groups[one.learning_rate, one.weight_decay].append(number)
 
+    @torch.no_grad()
     def step(self, factor: float) -> None:
         """One step from the stack's gradient, at ``factor`` times the learning rates."""
-        for group in self._adam.param_groups:
-            group["lr"] = group["base"] * factor
-        self._adam.step()
+        for (rate, decay), numbers in self._groups.items():
+            rows = zip(*(self._rows[number] for number in numbers), strict=True)
+            parameters, gradients, first, second, steps = map(list, rows)
+            adamw(
+                parameters,
+                gradients,
+                first,
+                second,
+                [],
+                steps,
+                fused=True,
+                amsgrad=False,
+                beta1=0.9,
+                beta2=0.999,
+                lr=rate * factor,
+                weight_decay=decay,
+                eps=1e-8,
+                maximize=False,
+            )
 
     def freeze(self, member: int) -> None:
         """Take no more steps for this network."""
-        self._rows[member].grad = None
+        for key, numbers in list(self._groups.items()):
+            self._groups[key] = [number for number in numbers if number != member]
+            if not self._groups[key]:
+                del self._groups[key]
 
 
 @torch.no_grad()

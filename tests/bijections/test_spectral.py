@@ -43,6 +43,16 @@ def test_gram_bound_differentiates_as_the_norm() -> None:
     torch.testing.assert_close(slope, torch.outer(u[:, 0], v[0]), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("size", [(4, 4), (3, 7), (7, 3), (1, 5)])
+@pytest.mark.parametrize("iterations", [1, 6])
+def test_gram_bound_has_the_slope_of_its_differences(
+    size: tuple[int, int], iterations: int
+) -> None:
+    weight = torch.randn(size, generator=generator(2, "gram"), dtype=torch.float64)
+    weight.requires_grad_()
+    assert torch.autograd.gradcheck(lambda w: gram_upper_bound(w, iterations), weight)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_convolution_bound_is_above_the_operator_norm(seed: int) -> None:
     kernel = torch.randn(3, 2, 3, 3, generator=generator(seed, "kernel"), dtype=torch.float64)
