@@ -16,6 +16,7 @@ from harness.results.render import drawing
 from harness.suite.cell import Cell
 from harness.suite.packs import program
 from harness.suite.plan import Plan
+from harness.training.compilation import PAYS_FROM
 
 MEASURED = 50
 """Programs whose memory a plan measures, some tenths of a second each; workers measure them all."""
@@ -71,7 +72,18 @@ def as_text(plan: Plan, slots: int, room: Room) -> str:
         f"{len(plan.planned)} cells: {counts}",
         f"{len(plan.to_run)} to run in {len(packs)} packs" + (f": {time}" if plan.to_run else ""),
     ]
+    if plan.compile:
+        lines.append(compilation(plan))
     return drawing(table) + _packs(packs, room) + "\n".join(lines) + "\n"
+
+
+def compilation(plan: Plan) -> str:
+    """How many of the cells that will run are compiled, in a sentence."""
+    return f"{_compiled(plan)} of them compiled: those of {PAYS_FROM} steps and more"
+
+
+def _compiled(plan: Plan) -> int:
+    return sum(plan.compile and cell.training.steps >= PAYS_FROM for cell in plan.to_run)
 
 
 def _packs(packs: tuple[tuple[Cell, ...], ...], room: Room) -> str:
@@ -136,6 +148,7 @@ def as_plain(plan: Plan, slots: int, room: Room) -> dict[str, Any]:
             {"cell_ids": [cell.id for cell in pack], "memory_bytes": _taken(pack, room)}
             for pack in plan.trained_together(slots, room.largest)
         ],
+        "compiled_cells": _compiled(plan),
         "expected_seconds": expected.seconds,
         "cells_of_unknown_time": expected.unknown,
         "at_a_time": slots,

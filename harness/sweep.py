@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ from harness.cluster.executor import Executor, InlineExecutor
 from harness.cluster.ray_executor import RayExecutor
 from harness.cluster.schedule import Finished, schedule
 from harness.interrupt import remembered_interrupt
-from harness.planning import Room
+from harness.planning import Room, compilation
 from harness.progress import SweepProgress, duration
 from harness.record import Status
 from harness.results import layout
@@ -101,7 +101,8 @@ def plan_suite(loaded: LoadedSuite, store: Path) -> Plan:
     }
     attempts = last_attempts(store, name)
     failures = {key: attempt.status for key, attempt in attempts.items()}
-    return plan(loaded.cells, done, failures, loaded.resources.pack)
+    planned = plan(loaded.cells, done, failures, loaded.resources.pack)
+    return replace(planned, compile=loaded.resources.compile)
 
 
 def run_suite(
@@ -133,6 +134,8 @@ def run_suite(
         console.print(f"started in {duration(time.monotonic() - begun)}: {where}", highlight=False)
         packs = planned.packs(executor.slots)
         console.print(f"{len(missing)} cells in {len(packs)} packs", highlight=False)
+        if loaded.resources.compile:
+            console.print(compilation(planned), highlight=False)
         named = [[(cell.id, cell.specification()) for cell in pack] for pack in packs]
         share = share_of_memory(executor.device, executor.beside, loaded.resources.gpus)
         conditions = Conditions(executor.device, threads, share, loaded.resources.compile)

@@ -43,7 +43,9 @@ def gram_upper_bound(weight: Tensor, iterations: int = 6) -> Tensor:
     # autograd takes ten times as many operations as they do.
     slope = unit @ power if tall else power @ unit
     slope = slope * (norm * rounding / (gram * power).sum().clamp_min(tiny))
-    return bound + (slope * (weight - values)).sum()
+    # weight - values is zero and carries the gradient.
+    bound = bound + (slope * (weight - values)).sum()
+    return bound
 
 
 def _iterate(gram: Tensor, iterations: int, tiny: float) -> tuple[Tensor, Tensor]:

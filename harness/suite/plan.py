@@ -84,10 +84,17 @@ class Expected(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """All cells of a suite, in its order."""
+    """All cells of a suite, in its order.
+
+    Attributes:
+        planned: The cells.
+        pack: How many of them may be trained together.
+        compile: Whether the training steps of long runs are compiled.
+    """
 
     planned: tuple[Planned, ...]
     pack: PackSize = "auto"
+    compile: bool = False
 
     @property
     def to_run(self) -> tuple[Cell, ...]:

@@ -1,5 +1,6 @@
 """Compiled steps against the steps as they are, and the cache after a process was killed in it."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness import registry
+from harness import planning, registry
 from harness.record import Status
 from harness.seeding import generator
 from harness.suite.model import Training
@@ -18,6 +19,7 @@ from harness.training import compilation
 from harness.training.batches import Batches
 from harness.training.compilation import Compiler
 from harness.training.loop import Member, Trained, train
+from tests.command import Command
 
 STEPS = 12
 ENOUGH = 10**9
@@ -136,6 +138,43 @@ def test_a_program_that_computes_something_else_is_not_used() -> None:
 def test_what_is_compared_is_compared_row_by_row() -> None:
     allowed = compilation._allowed(torch.tensor([[1.0, torch.nan], [1e6, 2.0]]))
     torch.testing.assert_close(allowed.flatten(), torch.tensor([1.0, 1e6]) * 2**-11.5)
+
+
+SUITE = """
+name: long
+grid:
+  architectures: [{name: additive, couplings: 1, width: 3, layers: 1}]
+  datasets: [{name: checkerboard, size: 100}]
+  seeds: 2
+training: {batch_size: 8, steps: [STEPS]}
+probes: [{name: reconstruction, points: 4}]
+resources: {compile: true}
+"""
+
+
+def test_a_suite_compiles_its_long_runs_and_says_so(
+    innbench: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compilation, "PAYS_FROM", 3)
+    monkeypatch.setattr(planning, "PAYS_FROM", 3)
+    file = tmp_path / "long.yaml"
+    file.write_text(SUITE.replace("STEPS", "2, 3"))
+    sentence = "2 of them compiled: those of 3 steps and more"
+    assert sentence in innbench("plan", str(file)).out
+    assert json.loads(innbench("plan", str(file), "--json").out)["compiled_cells"] == 2
+    said = innbench("run", str(file), "--inline")
+    assert (said.code, sentence in said.err) == (0, True)
+    query = "select steps, provenance from cells order by steps"
+    rows = json.loads(innbench("sql", query, "--json").out)
+    found = [(row["steps"], json.loads(row["provenance"])) for row in rows]
+    assert [(steps, origin["compiled_steps"]) for steps, origin in found] == [
+        (2, 0),
+        (2, 0),
+        (3, 1),
+        (3, 1),
+    ]
+    assert found[0][1]["compile_note"] == "not compiled: it pays from 3 steps on, and these are 2"
+    assert (found[3][1]["compile_note"], found[3][1]["compile_seconds"] > 0) == ("", True)
 
 
 ALONE = """
