@@ -13,6 +13,7 @@ from harness.record import Status
 from harness.results import ledger
 from harness.suite.load import LoadedSuite, load
 from harness.sweep import run_suite
+from harness.worker import Conditions
 
 
 class Deadly(InlineExecutor):
@@ -53,7 +54,8 @@ def test_a_worker_that_ray_kills_for_memory_leaves_cells_out_of_memory(
     attempts = ledger.last_attempts(tmp_path / "results", "tiny")
     expected = Status.OUT_OF_MEMORY if status == "memory" else Status.ERROR
     assert {one.status for one in attempts.values()} == {expected}
-    # Device, threads, share of the machine's memory, and which try it is.
+    # On what, with which share of the machine's memory, and which try it is.
     tries = [arguments[3:] for arguments in executor.given]
     packs = len(tries) // ATTEMPTS
-    assert tries == [("cpu", 1, 1 / 3, n) for n in range(1, ATTEMPTS + 1) for _ in range(packs)]
+    conditions = Conditions(share=1 / 3)
+    assert tries == [(conditions, n) for n in range(1, ATTEMPTS + 1) for _ in range(packs)]
