@@ -44,8 +44,8 @@ def gram_upper_bound(weight: Tensor, iterations: int = 6) -> Tensor:
     slope = unit @ power if tall else power @ unit
     slope = slope * (norm * rounding / (gram * power).sum().clamp_min(tiny))
     # weight - values is zero and carries the gradient.
-    bound = bound + (slope * (weight - values)).sum()
-    return bound
+    differentiable: Tensor = bound + (slope * (weight - values)).sum()
+    return differentiable
 
 
 def _iterate(gram: Tensor, iterations: int, tiny: float) -> tuple[Tensor, Tensor]:
