@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
-PAYS_FROM = 5000
-"""Steps from which a compiled one saves more than its compilation takes (docs/decisions/packs.md).
+PAYS_FROM = 10_000
+"""Steps that save more than their compilation takes, in all that was measured
+(docs/decisions/packs.md).
 
 A number rather than a clock decides, for compiled results differ in their last bits."""
 
