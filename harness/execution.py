@@ -15,6 +15,7 @@ from harness.provenance import provenance
 from harness.record import CellRecord, Measurement
 from harness.seeding import generator
 from harness.suite.cell import Cell
+from harness.suite.packs import branching
 from harness.tasks.base import Task
 from harness.training.batches import Batches
 from harness.training.compilation import Compiler
@@ -67,7 +68,8 @@ def train_cells(
     Args:
         cells: Cells of one :func:`harness.suite.packs.program`.
         device: Where.
-        compiled: Whether to compile the steps, if there are enough of them.
+        compiled: Whether to compile the steps, if there are enough of them and none branches on
+            data.
 
     Raises:
         Exception: Whatever an entry raises; the caller makes an attempt of it.
@@ -80,7 +82,7 @@ def train_cells(
     members = [_member(cell, dataset, device) for cell in cells]
     seeds = [cell.seed for cell in cells]
     batches = Batches(dataset, splits.train.to(device), first.training.batch_size, seeds)
-    compiler = Compiler(first.training.steps) if compiled else None
+    compiler = Compiler(first.training.steps, branching(first)) if compiled else None
     ends = train(members, task, batches, compiler)
     if device.type == "cuda":
         torch.cuda.synchronize(device)

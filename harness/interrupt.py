@@ -5,6 +5,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
+
+# SIGTERM as well: it is how schedulers end a job, and nothing may be left behind then either.
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted:
@@ -18,6 +22,18 @@ class Interrupted:
 
     def __init__(self) -> None:
         self.pressed = self.raising = False
+        self.handlers: dict[int, Any] = {}
+
+    def install(self) -> None:
+        """Let signals come here; who had them before is kept."""
+        for number in SIGNALS:
+            before = signal.signal(number, self._press)
+            self.handlers.setdefault(number, before)
+
+    def _press(self, number: int, frame: FrameType | None) -> None:
+        again, self.pressed = self.pressed, True
+        if self.raising or again:
+            raise KeyboardInterrupt
 
     def check(self) -> None:
         """Raise KeyboardInterrupt if it was pressed and somebody swallowed it."""
@@ -25,8 +41,13 @@ class Interrupted:
             raise KeyboardInterrupt
 
     def deliver(self) -> None:
-        """Raise what was remembered, and from now on at once."""
+        """Raise what was remembered, and from now on at once.
+
+        Called when the library has started: Ray sets handlers of its own for SIGTERM.
+        """
         self.raising = True
+        if self.handlers:
+            self.install()
         self.check()
 
 
@@ -42,13 +63,7 @@ def remembered_interrupt() -> Iterator[Interrupted]:
         yield state
         return
 
-    def press(number: int, frame: FrameType | None) -> None:
-        again, state.pressed = state.pressed, True
-        if state.raising or again:
-            raise KeyboardInterrupt
-
-    # SIGTERM as well: it is how schedulers end a job, and nothing may be left behind then either.
-    before = {number: signal.signal(number, press) for number in (signal.SIGINT, signal.SIGTERM)}
+    state.install()
     try:
         yield state
         state.check()
@@ -57,5 +72,5 @@ def remembered_interrupt() -> Iterator[Interrupted]:
             raise KeyboardInterrupt from None
         raise
     finally:
-        for number, handler in before.items():
+        for number, handler in state.handlers.items():
             signal.signal(number, handler)

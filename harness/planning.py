@@ -14,7 +14,7 @@ from harness.pack_size import members_that_fit
 from harness.progress import duration
 from harness.results.render import drawing
 from harness.suite.cell import Cell
-from harness.suite.packs import program
+from harness.suite.packs import branching, program
 from harness.suite.plan import Plan
 from harness.training.compilation import PAYS_FROM
 
@@ -70,7 +70,8 @@ def as_text(plan: Plan, slots: int, room: Room) -> str:
     packs = plan.trained_together(slots, room.largest)
     lines = [
         f"{len(plan.planned)} cells: {counts}",
-        f"{len(plan.to_run)} to run in {len(packs)} packs" + (f": {time}" if plan.to_run else ""),
+        f"{len(plan.to_run)} to run in {len(packs)} pack{'s' * (len(packs) != 1)}"
+        + (f": {time}" if plan.to_run else ""),
     ]
     if plan.compile:
         lines.append(compilation(plan))
@@ -83,15 +84,15 @@ def compilation(plan: Plan) -> str:
 
 
 def _compiled(plan: Plan) -> int:
-    return sum(plan.compile and cell.training.steps >= PAYS_FROM for cell in plan.to_run)
+    long = [cell for cell in plan.to_run if cell.training.steps >= PAYS_FROM]
+    return sum(plan.compile and not branching(cell) for cell in long)
 
 
 def _packs(packs: tuple[tuple[Cell, ...], ...], room: Room) -> str:
     """A line for all packs that are alike, the first of them where there are many."""
     alike = Counter(
-        (len(pack), _readable(pack[0]), _size(_taken(pack, room)))
+        (len(pack), _readable(pack[0]), _size(_taken(pack, room)) if len(pack) > 1 else "")
         for pack in packs
-        if len(pack) > 1
     )
     if not alike:
         return ""
@@ -127,12 +128,15 @@ def _readable(cell: Cell) -> str:
         registry.label("regularizer", regularizer),
         registry.label("dataset", cell.dataset),
     )
-    return f"{', '.join(names)}, batches of {cell.training.batch_size}"
+    alone = branching(cell)
+    reason = f"; one by one, for its {alone} branches on data" if alone else ""
+    return f"{', '.join(names)}, batches of {cell.training.batch_size}{reason}"
 
 
 def as_plain(plan: Plan, slots: int, room: Room) -> dict[str, Any]:
     """The same for JSON; unknown times and sizes are null."""
     expected = plan.expected(slots)
+    unknown = expected.unknown == len(plan.to_run)
     return {
         "cells": [
             {
@@ -149,7 +153,7 @@ def as_plain(plan: Plan, slots: int, room: Room) -> dict[str, Any]:
             for pack in plan.trained_together(slots, room.largest)
         ],
         "compiled_cells": _compiled(plan),
-        "expected_seconds": expected.seconds,
+        "expected_seconds": None if plan.to_run and unknown else expected.seconds,
         "cells_of_unknown_time": expected.unknown,
         "at_a_time": slots,
     }

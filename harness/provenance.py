@@ -77,7 +77,7 @@ def provenance(
             "host": platform.node(),
             "data_sha256": data_digest,
             "pack_members": members,
-            "compiled_steps": compiler.programs if compiler else 0,
+            "compiled_programs": compiler.programs if compiler else 0,
             "compile_seconds": compiler.seconds if compiler else 0.0,
             "compile_note": compiler.note if compiler else "",
         },

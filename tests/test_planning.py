@@ -44,12 +44,16 @@ def test_plan_shows_packs_and_what_they_take(innbench: Command, suite: Path) -> 
     assert plain["packs"][0]["memory_bytes"] == 6 * member
     assert plain["packs"][-1]["memory_bytes"] is None
     text = innbench("plan", str(suite), "--workers", "1").out
-    (line,) = [line for line in text.splitlines() if "), finite_difference, checker" in line]
+    (line,) = [line for line in text.splitlines() if "2), finite_difference, checker" in line]
     assert line.split()[:2] == ["1", "12"]
     size = plain["packs"][1]["memory_bytes"] / 1e6
     assert line.split()[2:4] == [f"{size:.0f}", "MB"]
     assert line.endswith("additive(couplings=2), finite_difference, checkerboard, batches of 512")
+    (alone,) = [line for line in text.splitlines() if "one by one" in line]
+    assert alone.split()[:3] == ["12", "1", "residual(blocks=1),"]
+    assert "512; one by one, for its inverse branches on data" in " ".join(text.split())
     assert "36 to run in 15 packs" in text
+    assert plain["expected_seconds"] is None
 
 
 def test_plan_cuts_packs_that_memory_has_no_room_for(

@@ -76,9 +76,19 @@ class Resources(_Strict):
 
     cpus: float = Field(1.0, ge=0.01, description="Processor cores of one pack.")
     gpus: float = Field(0.0, ge=0, description="Graphics cards of one pack; a fraction shares one.")
+
+    @field_validator("pack", mode="before")
+    @classmethod
+    def _number_or_name(cls, value: object) -> object:
+        """One sentence, where a union would have one for each of its parts."""
+        number = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+        if number or value in ("auto", "off"):
+            return value
+        raise PydanticCustomError("pack", "Input should be auto, off or a whole number from 1")
+
     pack: Literal["auto", "off"] | Annotated[int, Field(ge=1)] = Field(
         "auto",
-        description="Most cells trained at once; auto by free workers, off for one.",
+        description="Most cells trained at once; auto by free workers and memory, off for one.",
     )
     compile: bool = Field(False, description="Compile the training steps of long runs.")
 

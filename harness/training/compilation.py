@@ -41,6 +41,7 @@ class Compiler:
 
     Args:
         steps: How often a step will be taken; nothing is compiled below :data:`PAYS_FROM`.
+        branches: In which direction a step branches on data, if it does: it is not compiled then.
 
     Attributes:
         programs: How many steps are compiled.
@@ -48,11 +49,13 @@ class Compiler:
         note: Why a step was left as it is, in one sentence; empty where none was.
     """
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, steps: int, branches: str | None = None) -> None:
         self.programs, self.seconds, self.note = 0, 0.0, ""
-        self._pays = steps >= PAYS_FROM
-        if not self._pays:
+        if branches:
+            self.note = f"not compiled: the {branches} direction branches on data"
+        elif steps < PAYS_FROM:
             self.note = f"not compiled: it pays from {PAYS_FROM} steps on, and these are {steps}"
+        self._wanted = not self.note
 
     def compile(self, step: Step, *arguments: Tensor) -> Step:
         """A program that does what ``step`` does, for arguments of these shapes.
@@ -61,7 +64,7 @@ class Compiler:
             step: Returns tensors and writes into tensors, but draws and remembers nothing else.
             arguments: Those of the first step.
         """
-        if not self._pays:
+        if not self._wanted:
             return step
         begun = time.perf_counter()
         try:

@@ -35,7 +35,7 @@ overrides:
   - {match: {dataset: digits, seeed: 3}, training: {steps: yes}}
   - {match: {dataset: digits}}
 probes: [reconstruction, sampling, sampling]
-resources: {cpus: 0, gpus: .inf}
+resources: {cpus: 0, gpus: .inf, pack: 0}
 name: again
 """
 
@@ -67,6 +67,7 @@ SAID = """
 24: probes[2]: the probe 'sampling' is already on line 24
 25: resources.cpus: should be greater than or equal to 0.01; got 0
 25: resources.gpus: should be a finite number; got inf
+25: resources.pack: should be auto, off or a whole number from 1; got 0
 26: name: this key was already given on line 1
 """
 

@@ -118,6 +118,17 @@ def test_what_branches_on_data_runs_as_it_is() -> None:
     assert torch.equal(ours[0], theirs[0])
 
 
+def test_what_says_that_it_branches_is_not_even_tried() -> None:
+    compiler = Compiler(ENOUGH, "inverse")
+
+    def step(x: Tensor) -> tuple[Tensor, ...]:
+        return (x.sin(),)
+
+    assert compiler.compile(step, torch.ones(3)) is step
+    assert compiler.note == "not compiled: the inverse direction branches on data"
+    assert compiler.seconds == 0
+
+
 def test_a_program_that_computes_something_else_is_not_used() -> None:
     calls = 0
 
@@ -167,7 +178,7 @@ def test_a_suite_compiles_its_long_runs_and_says_so(
     query = "select steps, provenance from cells order by steps"
     rows = json.loads(innbench("sql", query, "--json").out)
     found = [(row["steps"], json.loads(row["provenance"])) for row in rows]
-    assert [(steps, origin["compiled_steps"]) for steps, origin in found] == [
+    assert [(steps, origin["compiled_programs"]) for steps, origin in found] == [
         (2, 0),
         (2, 0),
         (3, 1),

@@ -130,7 +130,7 @@ def _spoil(flow: Bijection) -> None:
         list(flow.parameters())[-1].fill_(torch.inf)
 
 
-@pytest.mark.parametrize("names", [names for names in PACKABLE if names[1] == "none"], ids="-".join)
+@pytest.mark.parametrize("names", PACKABLE, ids="-".join)
 def test_a_member_that_diverges_moves_no_other_by_a_bit(names: tuple[str, str, str]) -> None:
     cell = make_cell(*names, "float32")
     sound, spoilt = members(cell), members(cell)
