@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from harness import device_memory, registry
 from harness.device_memory import FRACTION, Memory
@@ -53,6 +54,19 @@ def test_a_pack_with_a_cell_that_fails_loses_that_cell_alone(tmp_path: Path) -> 
     assert ledger.committed(tmp_path, "one") == {cell.id for cell in CELLS} - {bad}
     (attempt,) = ledger.last_attempts(tmp_path, "one").values()
     assert (attempt.cell_id, attempt.status) == (bad, Status.ERROR)
+
+
+def test_float32_is_float32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        run(tmp_path, [(CELLS[0].id, CELLS[0].specification())])
+    finally:
+        torch.set_float32_matmul_precision(before)
+    ((text,),) = connect(tmp_path).execute("select provenance from cells").fetchall()
+    origin = json.loads(text)
+    assert (origin["float32_matmul_precision"], origin["cudnn_allow_tf32"]) == ("highest", False)
 
 
 def test_a_cell_whose_probe_fails_has_nothing_trained_again(tmp_path: Path) -> None:

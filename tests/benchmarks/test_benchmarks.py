@@ -10,9 +10,11 @@ from rich.console import Console
 from benchmarks import results
 from benchmarks.rounds import order, rounds
 from benchmarks.row import Row
-from benchmarks.sweep.contenders import SUITE_FILE
+from benchmarks.sweep import compare as sweep
+from benchmarks.sweep.contenders import INNBENCH, SUITE_FILE
 from benchmarks.table import table
 from benchmarks.training import by_hand
+from benchmarks.training import compare as training
 from benchmarks.training.compare import check
 from benchmarks.training.contender import PlainLoop, Size
 from benchmarks.training.pack import Pack, checkerboard
@@ -91,6 +93,39 @@ def test_the_sweep_is_64_cells_of_4_architectures() -> None:
     assert len(cells) == 64
     assert len({cell.architecture.model_dump_json() for cell in cells}) == 4
     assert len({cell.seed for cell in cells}) == 16
+
+
+def test_twice_as_fast_is_a_ratio_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = Size(width=32, batch=128, steps=1)
+    data = checkerboard().read()
+    hand = PlainLoop(by_hand.network(size.width), data.train, size.batch)
+    pack = Pack(16, size, checkerboard(), data.train)
+    rates = {hand.name: [100.0, 200.0], pack.name: [800.0, 1200.0]}
+    ours = training._row(pack, hand, size, rates)
+    assert (ours.values, ours.target, ours.met) == ((8.0, 6.0), 8.0, False)
+    assert (ours.rate, ours.contender_rate) == (1000.0, 150.0)
+
+    monkeypatch.setattr(sweep, "timed", lambda one, _: 2.0 if one is INNBENCH else 12.0)
+    rows = sweep.rows(1)
+    assert [set(one.values) for one in rows] == [{6.0}] * len(rows)
+    assert [(one.target, one.met) for one in rows if one.target] == [(6.0, True), (10.0, False)]
+
+
+def test_throughput_counts_every_member(monkeypatch: pytest.MonkeyPatch) -> None:
+    def a_second_each(_: str, works: dict[str, object], count: int) -> list[dict[str, float]]:
+        return [dict.fromkeys(works, 1.0)] * count
+
+    monkeypatch.setattr(training, "rounds", a_second_each)
+    monkeypatch.setattr(training, "check", lambda *_: None)
+    monkeypatch.setattr(training.peers, "networks", lambda _: [])
+    rows = training.compare(Size(width=32, batch=128, steps=5), 1)
+    assert {row.members: row.values for row in rows} == {n: (float(n),) for n in (1, 4, 16, 64)}
+    assert {row.members: row.target for row in rows if row.contender == by_hand.NAME} == {
+        1: 1.0,
+        4: 1.0,
+        16: 8.0,
+        64: 12.0,
+    }
 
 
 def test_who_does_not_train_is_found() -> None:

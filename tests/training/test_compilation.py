@@ -1,6 +1,8 @@
 """Compiled steps against the steps as they are, and the cache after a process was killed in it."""
 
+import fcntl
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -220,16 +222,43 @@ def test_a_process_killed_in_mid_compilation_harms_no_other(cache: Path) -> None
         process.send_signal(signal.SIGKILL)
     (folder,) = cache.glob("*/*")
     assert (folder / "unfinished").exists()
-    for file in (folder / "files").rglob("*"):  # as truncated as a kill can leave them
-        if file.is_file():
-            file.write_bytes(b"")
     assert alone() == "1"
     assert not (folder / "unfinished").exists()
-    libraries = [*folder.rglob("*.so")]
+    libraries = {file: file.stat().st_mtime_ns for file in folder.rglob("*.so")}
     assert libraries
-    times = {library: library.stat().st_mtime_ns for library in libraries}
-    assert alone() == "1"  # from the cache
-    assert {library: library.stat().st_mtime_ns for library in libraries} == times
+    assert alone() == "1"
+    assert {file: file.stat().st_mtime_ns for file in libraries} == libraries  # from the cache
+    # What a kill can truncate, with its mark: begun anew.
+    truncate(folder)
+    (folder / "unfinished").touch()
+    assert alone() == "1"
+    # Although nothing says so: the step as it is, and sound again for the next.
+    truncate(folder)
+    assert alone().startswith("0 not compiled: ")
+    assert alone() == "1"
+
+
+def truncate(folder: Path) -> None:
+    programs = [*(folder / "files").rglob("*.py")]
+    assert programs
+    for file in programs:
+        file.write_bytes(b"")
+
+
+def test_one_process_compiles_a_program_at_a_time(cache: Path) -> None:
+    assert alone() == "1"
+    (folder,) = cache.glob("*/*")
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        process = subprocess.Popen([sys.executable, "-c", ALONE], stdout=subprocess.PIPE)
+        limit = time.monotonic() + 120
+        # A line with an arrow is a process that waits.
+        while not re.search(rf"-> FLOCK .* {process.pid} ", Path("/proc/locks").read_text()):
+            assert process.poll() is None, "did not wait"
+            assert time.monotonic() < limit
+            time.sleep(0.01)
+    out, _ = process.communicate(timeout=120)
+    assert out.decode().splitlines()[1].strip() == "1"
 
 
 def test_a_cache_that_cannot_be_used_leaves_the_step_as_it_is(cache: Path) -> None:

@@ -165,6 +165,17 @@ def test_a_member_that_diverges_late_keeps_its_weights_of_then() -> None:
         assert torch.equal(ours, theirs) == (number != 1)
 
 
+def test_a_last_step_into_the_void_is_a_divergence() -> None:
+    cell = make_cell("affine", "none", "checkerboard", "float32")
+    settings = cell.training.model_copy(update={"steps": 1})
+    pack = [replace(member, settings=settings) for member in members(cell)]
+    wild = settings.model_copy(update={"learning_rate": 1e30, "weight_decay": 1e30})
+    pack[3] = replace(pack[3], settings=wild)
+    ended = run(cell, pack)
+    assert [one.status is Status.DIVERGED for one in ended] == [False] * 3 + [True, False]
+    assert [one.steps for one in ended] == [1] * 5
+
+
 def test_members_may_differ_in_rate_decay_clip_and_weight() -> None:
     cell = make_cell("affine", "finite_difference", "eight_gaussians", "float64")
     settings: list[dict[str, float | None]] = [

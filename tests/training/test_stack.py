@@ -71,6 +71,30 @@ def repeated_part(source: torch.Generator) -> Bijection:
     return Chain([coupling, ActNorm(5), coupling])
 
 
+class Shifted(ActNorm):
+    """Not what its parent computes."""
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        y, log_det = super().forward(x)
+        return y + 1, log_det
+
+
+class Reversed(Chain):
+    """Likewise."""
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        y, log_det = super().forward(x.flip(1))
+        return y, 2 * log_det
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        x, log_det = super().inverse(y)
+        return x.flip(1), 2 * log_det
+
+
+def subclasses(source: torch.Generator) -> Bijection:
+    return Reversed([Shifted(5), coupled(Additive(), source)])
+
+
 class Doubling(Transformer):
     """Without weights, and without gradients of its own."""
 
@@ -98,6 +122,7 @@ CASES: dict[str, tuple[Build, tuple[int, ...]]] = {
     "no bias": (without_bias, (5,)),
     "parametrized weight": (parametrized, (5,)),
     "a part twice": (repeated_part, (5,)),
+    "subclasses that compute something else": (subclasses, (5,)),
 }
 
 
@@ -177,6 +202,15 @@ def test_a_second_pass_backward_is_refused_not_wrong() -> None:
     torch.autograd.grad(losses.sum(), parameters, retain_graph=True)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         torch.autograd.grad(losses.sum(), parameters)
+
+
+def test_second_derivatives_are_refused_not_wrong() -> None:
+    stack = Stack(networks(CASES["one input"][0]))
+    losses = stack.run(forward_only, torch.ones(SIZE, BATCH, 3, dtype=torch.float64))
+    parameters = [one for one in stack._leaves.values() if one.requires_grad]
+    first = torch.autograd.grad(losses.sum(), parameters, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        sum(one.sum() for one in first).backward()  # type: ignore[union-attr]
 
 
 BY_HAND = [
