@@ -31,15 +31,20 @@ class Memory(NamedTuple):
 def usable_bytes(device: torch.device, share: float) -> int | None:
     """Bytes that the members of a pack may take now; ``None`` where nobody knows.
 
-    ``FRACTION · min(share · total, available)``: a share is of the whole, since the other packs
-    on the device have taken theirs already, or will.
+    On a graphics card ``FRACTION · min(share · total, available)``: a share is of the whole, since
+    the other packs on it have taken theirs already, or will. On a machine, which has other things
+    to do, ``FRACTION · share · available``: all packs together take no more than is there.
 
     Args:
         device: Where the pack is trained.
         share: Its part of the device's memory, in (0, 1].
     """
     memory = device_memory(device)
-    return memory and int(FRACTION * min(share * memory.total, memory.available))
+    if memory is None:
+        return None
+    if device.type == "cuda":
+        return int(FRACTION * min(share * memory.total, memory.available))
+    return int(FRACTION * share * memory.available)
 
 
 def device_memory(device: torch.device) -> Memory | None:

@@ -61,7 +61,7 @@ class TrainedCell:
 
 
 def train_cells(
-    cells: Sequence[Cell], device: torch.device, *, compiled: bool = False
+    cells: Sequence[Cell], device: torch.device, *, compiled: bool = False, halved: str = ""
 ) -> list[TrainedCell]:
     """Build and train the networks of a pack, as one program.
 
@@ -70,6 +70,7 @@ def train_cells(
         device: Where.
         compiled: Whether to compile the steps, if there are enough of them and none branches on
             data.
+        halved: Why they are not all of their pack, for provenance.
 
     Raises:
         Exception: Whatever an entry raises; the caller makes an attempt of it.
@@ -87,7 +88,7 @@ def train_cells(
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     seconds = (time.perf_counter() - begun) / len(cells)
-    origin = provenance(device, splits.digest(), len(cells), compiler)
+    origin = provenance(device, splits.digest(), len(cells), halved, compiler)
     inputs = probe_inputs(dataset, splits, device)
     return [
         TrainedCell(

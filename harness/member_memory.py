@@ -24,8 +24,12 @@ SAFETY = 2.0
 """What a process takes beyond its tensors: resident memory grew by 0.7 to 1.8 times the tensors'
 bytes a member (docs/decisions/packs.md), for freed blocks leave holes that the next do not fit."""
 
-SMALL_BATCHES = 4, 8
-"""A step is linear in its batch, so two sizes give any other."""
+SMALL_BATCHES = 4, 8, 16
+"""A step grows with its batch by a line, or by a parabola where samples meet in pairs: three
+sizes give any other."""
+
+STRAIGHT = 1e-3
+"""Relative change of a slope that is a line's rounding and not a parabola."""
 
 MEMBERS = 2
 """As few as are a pack: a network alone does not run as a pack does."""
@@ -36,10 +40,10 @@ ROWS = 64
 def member_bytes(cell: Cell) -> int | None:
     """Bytes of host or device memory that one more member adds to the peak of a pack's training.
 
-    One step of the cell's program is run on two small batches of made-up inputs while every
+    One step of the cell's program is run on three small batches of made-up inputs while every
     tensor's storage is counted: the weights, their gradients and moments, what autograd keeps,
     what it makes on its way back. Each moment of the step is extended to the cell's batch size by
-    a straight line, and the largest counts, times :data:`SAFETY`. The data itself is not read and
+    a parabola, and the largest counts, times :data:`SAFETY`. The data itself is not read and
     not counted, for a pack has it once; nor are a compiled step and the probes, which see one
     network at a time.
 
@@ -79,21 +83,28 @@ def _measured(cell: Cell) -> Growth:
         "architecture", cell.architecture, dataset.shape, generator(0, "member memory")
     )
     flow.to(getattr(torch, cell.training.precision))
-    trained = sum(_bytes(p) for p in flow.parameters() if p.requires_grad)
-    # A network's own tensors are there before; moments are there from the second step on.
-    before = sum(map(_bytes, chain(flow.parameters(), flow.buffers()))) + 2 * trained
-    small, larger = SMALL_BATCHES
-    first, second = (_live(cell, dataset, flow, size) for size in SMALL_BATCHES)
-    if len(first) != len(second):  # the step branches on data, so that moments do not correspond
-        first, second = [max(first)], [max(second)]
+    # A network's own tensors are there before.
+    before = sum(map(_bytes, chain(flow.parameters(), flow.buffers())))
+    live = [_live(cell, dataset, flow, size) for size in SMALL_BATCHES]
+    if len({len(one) for one in live}) > 1:  # the step branches on data: moments do not correspond
+        live = [[max(one)] for one in live]
     # Of the moments that grow alike, the one that begins highest.
-    lines: dict[int, int] = {}
-    for low, high in zip(first, second, strict=True):
-        lines[high - low] = max(low, lines.get(high - low, 0))
+    curves: dict[tuple[int, int], int] = {}
+    for low, middle, high in zip(*live, strict=True):
+        rises = middle - low, high - middle
+        curves[rises] = max(low, curves.get(rises, 0))
+    small, larger, largest = SMALL_BATCHES
 
     def growth(batch_size: int) -> float:
-        steps = (batch_size - small) / (larger - small)
-        return before + max(low + rise * steps for rise, low in lines.items()) / MEMBERS
+        def at(low: int, rise: int, further: int) -> float:
+            slope, next_slope = rise / (larger - small), further / (largest - larger)
+            bend = max(0.0, next_slope - slope) / (largest - small)
+            if next_slope < (1 + STRAIGHT) * slope:
+                bend = 0.0
+            steps = batch_size - small
+            return low + slope * steps + bend * steps * (batch_size - larger)
+
+        return before + max(at(low, *rises) for rises, low in curves.items()) / MEMBERS
 
     return growth
 

@@ -51,7 +51,7 @@ def _device(device: torch.device) -> dict[str, str | None]:
 
 
 def provenance(
-    device: torch.device, data_digest: str, members: int, compiler: Compiler | None
+    device: torch.device, data_digest: str, members: int, halved: str, compiler: Compiler | None
 ) -> str:
     """JSON of versions, device, driver, precision flags, host, git commit and data digest.
 
@@ -59,6 +59,7 @@ def provenance(
         device: Where the cell was trained.
         data_digest: SHA-256 of the data.
         members: How many cells were trained at once.
+        halved: Why no more, where a larger pack failed.
         compiler: What compiled their steps, if that was asked for.
     """
     return json.dumps(
@@ -77,6 +78,7 @@ def provenance(
             "host": platform.node(),
             "data_sha256": data_digest,
             "pack_members": members,
+            "pack_halved": halved,
             "compiled_programs": compiler.programs if compiler else 0,
             "compile_seconds": compiler.seconds if compiler else 0.0,
             "compile_note": compiler.note if compiler else "",

@@ -142,6 +142,7 @@ def run_suite(
         work = [(pack, name, str(store), conditions) for pack in named]
         ids = [[cell_id for cell_id, _ in pack] for pack in named]
         ran = diverged = lost = 0
+        halved = ""
         with SweepProgress(console, len(missing)) as progress:
             for finished in schedule(work, executor):
                 interrupt.check()
@@ -149,6 +150,9 @@ def run_suite(
                     ok = outcome.status in (Status.OK, Status.DIVERGED)
                     ran, lost = ran + ok, lost + (not ok)
                     diverged += outcome.status == Status.DIVERGED
+                    if outcome.halved and not halved:
+                        progress.say(f"a pack was halved and goes on: {outcome.halved}")
+                    halved = halved or outcome.halved
                     if outcome.traceback and lost == 1:
                         progress.say(f"the first failure, {outcome.cell_id}:\n{outcome.traceback}")
                     progress.update(ok=ok, running=finished.running, last=_last(outcome))

@@ -5,7 +5,7 @@ import platform
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -31,6 +31,7 @@ class Outcome:
         seconds: Wall time, in seconds.
         message: One sentence, where it failed.
         traceback: Where in the code, if it raised.
+        halved: Why it was not trained with all of its pack, in one sentence.
     """
 
     cell_id: str
@@ -38,6 +39,7 @@ class Outcome:
     seconds: float
     message: str = ""
     traceback: str = ""
+    halved: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,28 +95,32 @@ def _most(cells: Sequence[tuple[str, str]], conditions: Conditions, attempt: int
     wanted = math.ceil(len(cells) / (1 << (attempt - 1)))
     try:
         cell = Cell.from_specification(cells[0][1])
-    except (IndexError, ValueError):  # none, or one that fails when it is run
+        return size_to_train(cell, wanted, torch.device(conditions.device), conditions.share)
+    except Exception:  # no cell, or whatever will show, and be recorded, when it is run
         return max(1, wanted)
-    return size_to_train(cell, wanted, torch.device(conditions.device), conditions.share)
 
 
 def _run(
-    cells: Sequence[tuple[str, str]], suite: str, store: Path, conditions: Conditions, attempt: int
+    cells: Sequence[tuple[str, str]],
+    suite: str,
+    store: Path,
+    conditions: Conditions,
+    attempt: int,
+    halved: str = "",
 ) -> list[Outcome]:
     """Run cells as one pack; where that fails, in halves, until the cell to blame is alone."""
-    if not cells:
-        return []
     begun, device = time.perf_counter(), torch.device(conditions.device)
     try:
         named = [Cell.from_specification(text) for _, text in cells]
-        pack = train_cells(named, device, compiled=conditions.compiled)
+        pack = train_cells(named, device, compiled=conditions.compiled, halved=halved)
     except (Exception, SystemExit) as error:
         if len(cells) == 1:
             seconds = time.perf_counter() - begun
             return [_failure(error, cells[0][0], suite, store, attempt, seconds)]
-        ran_out = is_out_of_memory(error)
+        ran_out, halved = is_out_of_memory(error), halved or _sentence(error)
     else:
-        return [_finish(one, suite, store, attempt) for one in pack]
+        outcomes = [_finish(one, suite, store, attempt) for one in pack]
+        return [replace(outcome, halved=halved) for outcome in outcomes]
     finally:
         if device.type == "cuda":  # the process lives on, and so would its cache
             torch.cuda.empty_cache()
@@ -124,7 +130,7 @@ def _run(
     return [
         outcome
         for part in parts(cells, math.ceil(len(cells) / 2))
-        for outcome in _run(part, suite, store, conditions, attempt)
+        for outcome in _run(part, suite, store, conditions, attempt, halved)
     ]
 
 
@@ -144,10 +150,14 @@ def _failure(
     error: BaseException, cell_id: str, suite: str, store: Path, attempt: int, seconds: float
 ) -> Outcome:
     status = Status.OUT_OF_MEMORY if is_out_of_memory(error) else Status.ERROR
-    message = f"{type(error).__name__}: {error}".split("\n")[0]
+    message = _sentence(error)
     trace = "".join(traceback.format_exception(error))
     failed(store, suite, cell_id, attempt, status, message, trace)
     return Outcome(cell_id, status, seconds, message, trace)
+
+
+def _sentence(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".split("\n")[0]
 
 
 def failed(

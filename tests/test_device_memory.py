@@ -96,13 +96,13 @@ def test_where_the_kernel_says_nothing_nothing_is_known(
     assert usable_bytes(torch.device("cpu"), 0.5) is None
 
 
-def test_a_pack_may_take_a_fraction_of_its_share_or_of_what_is_left(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(device_memory, "host_memory", lambda: Memory(1000 * MIB, 300 * MIB))
-    cpu = torch.device("cpu")
-    assert usable_bytes(cpu, 0.25) == pytest.approx(FRACTION * 250 * MIB)
-    assert usable_bytes(cpu, 0.5) == pytest.approx(FRACTION * 300 * MIB)
+def test_a_pack_may_take_a_fraction_of_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_memory, "device_memory", lambda _: Memory(1000 * MIB, 300 * MIB))
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert usable_bytes(cpu, 0.25) == pytest.approx(FRACTION * 75 * MIB)
+    assert usable_bytes(cpu, 0.5) == pytest.approx(FRACTION * 150 * MIB)
+    assert usable_bytes(cuda, 0.25) == pytest.approx(FRACTION * 250 * MIB)
+    assert usable_bytes(cuda, 0.5) == pytest.approx(FRACTION * 300 * MIB)
 
 
 def test_shares() -> None:

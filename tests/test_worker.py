@@ -51,6 +51,10 @@ def test_a_pack_with_a_cell_that_fails_loses_that_cell_alone(tmp_path: Path) -> 
     assert len(outcomes) == 5
     assert {key for key, one in outcomes.items() if one.status is Status.ERROR} == {bad}
     assert "identity version 99" in outcomes[bad].message
+    others = [one.halved for key, one in outcomes.items() if key != bad]
+    assert all("identity version 99" in halved for halved in others)
+    rows = connect(tmp_path).execute("select provenance from cells").fetchall()
+    assert all("identity version 99" in json.loads(text)["pack_halved"] for (text,) in rows)
     assert ledger.committed(tmp_path, "one") == {cell.id for cell in CELLS} - {bad}
     (attempt,) = ledger.last_attempts(tmp_path, "one").values()
     assert (attempt.cell_id, attempt.status) == (bad, Status.ERROR)
@@ -67,6 +71,8 @@ def test_float32_is_float32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ((text,),) = connect(tmp_path).execute("select provenance from cells").fetchall()
     origin = json.loads(text)
     assert (origin["float32_matmul_precision"], origin["cudnn_allow_tf32"]) == ("highest", False)
+    assert origin["threads"] == 1
+    assert origin["pack_halved"] == ""
 
 
 def test_a_cell_whose_probe_fails_has_nothing_trained_again(tmp_path: Path) -> None:
@@ -92,6 +98,14 @@ def test_a_later_try_of_a_pack_runs_only_what_is_missing(tmp_path: Path) -> None
     assert [outcomes[cell.id].seconds == 0 for cell in CELLS] == [True, True, False, False, False]
     assert ledger.committed(tmp_path, "one") == {cell.id for cell in CELLS}
     assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
+
+
+def test_a_try_after_everything_was_committed_has_nothing_to_do(tmp_path: Path) -> None:
+    cells = [(cell.id, cell.specification()) for cell in CELLS]
+    run(tmp_path, cells)
+    again = run(tmp_path, cells, attempt=2)
+    assert {one.status for one in again.values()} == {Status.OK}
+    assert len(again) == len(CELLS)
 
 
 @pytest.mark.parametrize(

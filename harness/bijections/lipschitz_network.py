@@ -51,7 +51,8 @@ class LipschitzNetwork(nn.Module):
         """The normalised weights."""
         limit = self.coefficient ** (1 / len(self.layers))
         raw = [layer.weight for layer in self.layers]
-        return [w * (limit / gram_upper_bound(w)).clamp_max(1) for w in raw]  # type: ignore[arg-type]
+        # The bound is clamped, not the factor: that has no finite slope where a weight is zero.
+        return [w * (limit / gram_upper_bound(w).clamp_min(limit)) for w in raw]  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, weights: list[Tensor] | None = None) -> Tensor:
         """``g(x)``; ``weights`` spares normalising them again within an iteration."""

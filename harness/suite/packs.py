@@ -66,6 +66,8 @@ def packs(cells: Iterable[Cell], size: PackSize, slots: int) -> tuple[tuple[Cell
 
 def parts(cells: Sequence[Item], most: int) -> list[Sequence[Item]]:
     """Parts of at most that many, as equal as can be: the slowest part decides."""
+    if not cells:
+        return []
     count = math.ceil(len(cells) / most)
     ends = [round(part * len(cells) / count) for part in range(count + 1)]
     return [cells[a:b] for a, b in pairwise(ends)]

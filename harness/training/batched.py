@@ -43,6 +43,9 @@ def batched(module: nn.Module, state: State, size: int) -> nn.Module:
     """
     if not state:
         return module
+    vectorized = VectorizedBijection if isinstance(module, Bijection) else Vectorized
+    if _is_hooked(module) or _within(state, "transformer"):  # a transformer with weights
+        return vectorized(module, state, size)
     # Not isinstance: a subclass may compute something else.
     if type(module) in CONTAINERS:
         parts = {
@@ -51,10 +54,7 @@ def batched(module: nn.Module, state: State, size: int) -> nn.Module:
             if part is not None
         }
         return _container(module, parts)
-    if layer := _layer(module, state):
-        return layer
-    vectorized = VectorizedBijection if isinstance(module, Bijection) else Vectorized
-    return vectorized(module, state, size)
+    return _layer(module, state) or vectorized(module, state, size)
 
 
 def _container(module: nn.Module, parts: dict[str, nn.Module]) -> nn.Module:
@@ -105,8 +105,14 @@ def _layer(module: nn.Module, state: State) -> nn.Module | None:
 
 
 def _is_plain_linear(module: nn.Module) -> bool:
-    # A subclass, such as one of a normalised weight, may compute something else.
-    return type(module) is nn.Linear and module.bias is not None
+    # A subclass, or a weight that is computed from others, may be something else.
+    own = {name for name, parameter in module._parameters.items() if parameter is not None}
+    return type(module) is nn.Linear and own == {"weight", "bias"} and not _is_hooked(module)
+
+
+def _is_hooked(module: nn.Module) -> bool:
+    """Whether its call does more than its ``forward``, which is what is exchanged."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
 
 
 def _within(state: State, part: str) -> State:

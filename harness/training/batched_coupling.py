@@ -43,5 +43,10 @@ class BatchedCoupling(Layer, Coupling):
 
 
 def has_gradients(transformer: Transformer) -> bool:
-    """Whether its gradients are written by hand."""
-    return type(transformer).gradients is not Transformer.gradients
+    """Whether gradients are written by hand for just what it computes."""
+    gradients, forward = (
+        next(one for one in type(transformer).__mro__ if name in vars(one))
+        for name in ("gradients", "forward")
+    )
+    # A subclass with a forward of its own inherits the gradients of another one.
+    return gradients is not Transformer and issubclass(gradients, forward)

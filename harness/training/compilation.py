@@ -27,6 +27,7 @@ A number rather than a clock decides, for compiled results differ in their last 
 OPTIONS = {
     "fx_graph_cache": True,
     "compile_threads": 1,  # no pool of processes that would outlive a killed worker
+    "cpp_cache_precompile_headers": False,  # these would lie outside of the program's folder
     "fallback_random": True,  # the numbers that the step as it is would draw
 }
 

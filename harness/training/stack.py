@@ -47,10 +47,22 @@ class _Apply(Function):
         """Nothing: autograd sees the operations of :meth:`vmap`."""
 
     @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        """Called where the function itself differentiates: not the members' level."""
+        raise NeedsNetworkError
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        """Likewise."""
+        raise NeedsNetworkError
+
+    @staticmethod
     def vmap(
-        info: Any, in_dims: tuple[None, int | None, int], function: Any, x: Tensor, _: Tensor
+        info: Any, in_dims: tuple[None, int | None, int | None], function: Any, x: Tensor, _: Tensor
     ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
         dimension, size = in_dims[1], info.batch_size
+        if in_dims[2] is None:  # a vmap of the function's own, within that over the members
+            raise NeedsNetworkError
         stacked = x.expand(size, *x.shape) if dimension is None else x.movedim(dimension, 0)
         found = tuple(apart(one, size) for one in function(stacked.flatten(0, 1)))
         return found, (0,) * len(found)

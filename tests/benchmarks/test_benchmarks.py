@@ -13,7 +13,7 @@ from benchmarks.row import Row
 from benchmarks.sweep import compare as sweep
 from benchmarks.sweep.contenders import INNBENCH, SUITE_FILE
 from benchmarks.table import table
-from benchmarks.training import by_hand
+from benchmarks.training import by_hand, peers
 from benchmarks.training import compare as training
 from benchmarks.training.compare import check
 from benchmarks.training.contender import PlainLoop, Size
@@ -117,7 +117,7 @@ def test_throughput_counts_every_member(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(training, "rounds", a_second_each)
     monkeypatch.setattr(training, "check", lambda *_: None)
-    monkeypatch.setattr(training.peers, "networks", lambda _: [])
+    monkeypatch.setattr(peers, "networks", lambda _: [])
     rows = training.compare(Size(width=32, batch=128, steps=5), 1)
     assert {row.members: row.values for row in rows} == {n: (float(n),) for n in (1, 4, 16, 64)}
     assert {row.members: row.target for row in rows if row.contender == by_hand.NAME} == {

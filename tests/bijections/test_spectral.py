@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from harness.bijections.lipschitz_network import LipschitzNetwork
 from harness.bijections.spectral import convolution_upper_bound, gram_upper_bound
 from harness.seeding import generator
 
@@ -41,6 +42,17 @@ def test_gram_bound_differentiates_as_the_norm() -> None:
     (slope,) = torch.autograd.grad(gram_upper_bound(weight, iterations=10), weight)
     u, _, v = torch.linalg.svd(weight.detach())
     torch.testing.assert_close(slope, torch.outer(u[:, 0], v[0]), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 1.0])
+def test_a_normalised_weight_has_a_slope_wherever_it_is(scale: float) -> None:
+    network = LipschitzNetwork(2, 3, 1, 0.9, generator(0, "slope"))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(scale)
+    network(torch.ones(4, 2)).sum().backward()
+    gradients = [parameter.grad for parameter in network.parameters()]
+    assert all(one is not None and one.isfinite().all() for one in gradients)
 
 
 @pytest.mark.parametrize("size", [(4, 4), (3, 7), (7, 3), (1, 5)])

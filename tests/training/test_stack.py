@@ -107,6 +107,36 @@ class Doubling(Transformer):
         return (y - h.sin()) / 2, torch.full_like(y, 0.5).log()
 
 
+class Twice(Additive):
+    """Has the gradients of its parent, and not its values."""
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        return super().forward(x, 2 * h)
+
+    def inverse(self, y: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        return super().inverse(y, 2 * h)
+
+
+class Weighted(Doubling):
+    """With a weight of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        return super().forward(x, self.weight * h)
+
+    def inverse(self, y: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        return super().inverse(y, self.weight * h)
+
+
+def hooked(source: torch.Generator) -> Bijection:
+    conditioner = mlp(2, 3, 4, 1, source)
+    conditioner.layers[0].register_forward_hook(lambda module, given, found: 2 * found)
+    return Chain([ActNorm(5), Coupling(2, Additive(), conditioner)])
+
+
 def affine(given: object) -> Build:
     scale = registry.build("scale_map", registry.resolve("scale_map", given))
     return lambda source: coupled(Affine(scale), source)
@@ -122,6 +152,9 @@ CASES: dict[str, tuple[Build, tuple[int, ...]]] = {
     "no bias": (without_bias, (5,)),
     "parametrized weight": (parametrized, (5,)),
     "a part twice": (repeated_part, (5,)),
+    "a transformer's subclass": (lambda source: coupled(Twice(), source), (5,)),
+    "a transformer with weights": (lambda source: coupled(Weighted(), source), (5,)),
+    "a hook": (hooked, (5,)),
     "subclasses that compute something else": (subclasses, (5,)),
 }
 
@@ -143,6 +176,18 @@ def forward_only(flow: Bijection, x: Tensor) -> Tensor:
 def at_a_point_of_its_own(flow: Bijection, x: Tensor) -> Tensor:
     point = torch.full((2, *x.shape[1:]), 0.5, dtype=x.dtype)  # the same for every network
     return forward_only(flow, point)
+
+
+def in_a_vmap(flow: Bijection, x: Tensor) -> Tensor:
+    shifts = torch.arange(5, dtype=x.dtype)  # as many as no batch and no stack has
+    return torch.vmap(lambda shift: forward_only(flow, x + shift))(shifts).sum()
+
+
+def in_a_jvp(flow: Bijection, x: Tensor) -> Tensor:
+    found: tuple[Tensor, Tensor] = torch.func.jvp(lambda y: flow(y)[0], (x,), (x.cos(),))  # type: ignore[assignment]
+    tangent = found[1]
+    value: Tensor = (tangent**2).mean()
+    return value
 
 
 def asks_for_its_class(flow: Bijection, x: Tensor) -> Tensor:
@@ -169,9 +214,19 @@ def networks(build: Build) -> list[Bijection]:
     return flows
 
 
+# PyTorch's own, when it loads its forward mode.
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 @pytest.mark.parametrize(
     "function",
-    [forward_only, both_ways, at_a_point_of_its_own, asks_for_its_class, asks_for_its_parameters],
+    [
+        forward_only,
+        both_ways,
+        at_a_point_of_its_own,
+        in_a_vmap,
+        in_a_jvp,
+        asks_for_its_class,
+        asks_for_its_parameters,
+    ],
 )
 @pytest.mark.parametrize("name", CASES)
 def test_a_stack_has_the_gradients_of_its_networks(
