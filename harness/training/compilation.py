@@ -20,7 +20,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 PAYS_FROM = 10_000
 """Steps that save more than their compilation takes, in all that was measured
-(docs/decisions/packs.md).
+(docs/decisions/compilation.md).
 
 A number rather than a clock decides, for compiled results differ in their last bits."""
 
