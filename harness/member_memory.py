@@ -21,8 +21,8 @@ from harness.training.batches import Batches
 from harness.training.loop import Member, train
 
 SAFETY = 2.0
-"""What a process takes beyond its tensors: resident memory grew by 0.7 to 1.8 times the tensors'
-bytes a member (docs/decisions/pack-size.md), for freed blocks leave holes that the next do not fit."""
+"""What a process takes beyond its tensors: resident memory grew by 0.7 to 1.9 times the tensors'
+bytes a member (docs/decisions/pack-size.md), for freed blocks leave holes that no other fits."""
 
 SMALL_BATCHES = 4, 8, 16
 """A step grows with its batch by a line, or by a parabola where samples meet in pairs: three
