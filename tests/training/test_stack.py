@@ -153,7 +153,11 @@ CASES: dict[str, tuple[Build, tuple[int, ...]]] = {
     "parametrized weight": (parametrized, (5,)),
     "a part twice": (repeated_part, (5,)),
     "a transformer's subclass": (lambda source: coupled(Twice(), source), (5,)),
-    "a transformer with weights": (lambda source: coupled(Weighted(), source), (5,)),
+    # One coupling: a transformer in two is a weight used twice, which is another case.
+    "a transformer with weights": (
+        lambda source: Coupling(2, Weighted(), mlp(2, 3, 4, 1, source)),
+        (5,),
+    ),
     "a hook": (hooked, (5,)),
     "subclasses that compute something else": (subclasses, (5,)),
 }
