@@ -1,4 +1,4 @@
-"""The cells of a pack: build and train their networks at once, then measure each."""
+"""The cells of a pack: build and train their networks at once, then measure them side by side."""
 
 import time
 from collections.abc import Sequence
@@ -10,7 +10,9 @@ from harness import registry
 from harness.bijections.base import Bijection
 from harness.datasets.base import Dataset, Splits
 from harness.datasets.off_distribution import off_distribution
-from harness.probes.base import Inputs, Subject
+from harness.measuring.lockstep import Outcome, in_lockstep, outcome
+from harness.measuring.networks import Networks
+from harness.probes.subject import Inputs, Probe, Subject
 from harness.provenance import provenance
 from harness.record import CellRecord, Measurement
 from harness.seeding import generator
@@ -114,21 +116,39 @@ def _member(cell: Cell, dataset: Dataset, device: torch.device) -> Member:
     return Member(flow.to(device), cell.training, regularizer, cell.seed)
 
 
-def measure(one: TrainedCell) -> CellRecord:
-    """Score and probe a trained cell; one that diverged is measured as it is.
+def measure(pack: Sequence[TrainedCell]) -> list[Outcome[CellRecord]]:
+    """Score and probe the trained cells of a pack; one that diverged is measured as it is.
 
-    Raises:
-        Exception: Whatever a task or a probe raises; the caller makes an attempt of it.
+    The probes of all cells run side by side, and what they ask of their networks at once, the
+    networks answer as one where that pays. A cell whose task or probe raises has the error as its
+    outcome, and touches no other.
     """
     begun = time.perf_counter()
-    cell, steps = one.cell, one.trained.steps
+    found = in_lockstep(
+        [_measurements(one) for one in pack], Networks([one.flow for one in pack]).answer
+    )
+    seconds = (time.perf_counter() - begun) / len(pack)
+    return [
+        outcome(_record, one, measured, seconds) for one, measured in zip(pack, found, strict=True)
+    ]
+
+
+async def _measurements(one: TrainedCell) -> list[Measurement]:
+    cell = one.cell
     # Probes state their own precisions; the weights they start from are float32's or float64's.
     test = one.inputs.sets["test"].to(getattr(torch, cell.training.precision))
-    measurements: list[Measurement] = list(one.task.evaluate(one.flow, test, one.dataset, steps))
-    subject = Subject(one.flow, one.inputs)
+    measurements: list[Measurement] = list(
+        one.task.evaluate(one.flow, test, one.dataset, one.trained.steps)
+    )
+    subject = Subject(one.inputs)
     for choice in cell.probes:
-        probe = registry.build("probe", choice)
-        measurements += probe(subject, generator(cell.seed, f"probe {choice.name}"))
+        probe: Probe = registry.build("probe", choice)
+        measurements += await probe(subject, generator(cell.seed, f"probe {choice.name}"))
+    return measurements
+
+
+def _record(one: TrainedCell, measured: Outcome[list[Measurement]], seconds: float) -> CellRecord:
+    cell = one.cell
     return CellRecord(
         cell_id=cell.id,
         status=one.trained.status,
@@ -141,11 +161,11 @@ def measure(one: TrainedCell) -> CellRecord:
         dataset=cell.dataset.name,
         dataset_label=registry.label("dataset", cell.dataset),
         seed=cell.seed,
-        steps=steps,
+        steps=one.trained.steps,
         train_seconds=one.seconds,
-        probe_seconds=time.perf_counter() - begun,
+        probe_seconds=seconds,
         finished_ms=time.time_ns() // 1_000_000,
         provenance=one.provenance,
-        measurements=tuple(measurements),
+        measurements=tuple(measured.unwrap()),
         curve=one.trained.curve,
     )

@@ -44,8 +44,8 @@ def member_bytes(cell: Cell) -> int | None:
     tensor's storage is counted: the weights, their gradients and moments, what autograd keeps,
     what it makes on its way back. Each moment of the step is extended to the cell's batch size by
     a parabola, and the largest counts, times :data:`SAFETY`. The data itself is not read and
-    not counted, for a pack has it once; nor are a compiled step and the probes, which see one
-    network at a time.
+    not counted, for a pack has it once; nor are a compiled step and the probes, which
+    ask one network at a time unless the inputs of all are few.
 
     Takes a tenth to half of a second, once for all cells that differ in no more than seed, probes
     and training settings other than the precision.

@@ -4,7 +4,7 @@ import math
 import platform
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -119,7 +119,7 @@ def _run(
             return [_failure(error, cells[0][0], suite, store, attempt, seconds)]
         ran_out, halved = is_out_of_memory(error), halved or _sentence(error)
     else:
-        outcomes = [_finish(one, suite, store, attempt) for one in pack]
+        outcomes = _finish(pack, suite, store, attempt)
         return [replace(outcome, halved=halved) for outcome in outcomes]
     finally:
         if device.type == "cuda":  # the process lives on, and so would its cache
@@ -134,16 +134,22 @@ def _run(
     ]
 
 
-def _finish(one: TrainedCell, suite: str, store: Path, attempt: int) -> Outcome:
-    """Measure and commit; what fails here fails for this cell, and nothing is trained again."""
+def _finish(
+    pack: Sequence[TrainedCell], suite: str, store: Path, attempt: int
+) -> Iterator[Outcome]:
+    """Measure and commit; what fails here fails for its cell, and nothing is trained again."""
     begun = time.perf_counter()
-    try:
-        record = measure(one)
-        commit(store, suite, record)
-    except (Exception, SystemExit) as error:
-        seconds = one.seconds + time.perf_counter() - begun
-        return _failure(error, one.cell.id, suite, store, attempt, seconds)
-    return Outcome(record.cell_id, record.status, record.train_seconds + record.probe_seconds)
+    measured = measure(pack)
+    share = (time.perf_counter() - begun) / len(pack)
+    for one, result in zip(pack, measured, strict=True):
+        seconds = one.seconds + share
+        try:
+            record = result.unwrap()
+            commit(store, suite, record)
+        except (Exception, SystemExit) as error:
+            yield _failure(error, one.cell.id, suite, store, attempt, seconds)
+        else:
+            yield Outcome(record.cell_id, record.status, seconds)
 
 
 def _failure(

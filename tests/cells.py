@@ -8,5 +8,5 @@ from harness.suite.cell import Cell
 
 
 def run_alone(cell: Cell) -> CellRecord:
-    (trained,) = train_cells([cell], torch.device("cpu"))
-    return measure(trained)
+    (measured,) = measure(train_cells([cell], torch.device("cpu")))
+    return measured.unwrap()

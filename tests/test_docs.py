@@ -3,9 +3,15 @@
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from harness.bijections.actnorm import ActNorm
+from harness.measuring.lockstep import in_lockstep
+from harness.measuring.networks import Networks
+from harness.probes.subject import Inputs, Subject
 from harness.registry import entry
 from harness.seeding import generator
 from harness.suite.load import load
@@ -63,6 +69,23 @@ def test_the_example_entry_meets_the_contract() -> None:
     conformance.check_round_trip(flow, x, tolerance=1e-9)
     conformance.check_bounds(flow, x, tight=True)
     assert flow(x)[0].shape == (3, math.prod((1, 4, 4)))
+
+
+def test_the_example_probe_measures() -> None:
+    code = next(text for text in blocks("docs/entries.md", "python") if "async def" in text)
+    names: dict[str, Any] = {}
+    exec(compile(code, "docs/entries.md", "exec"), names)  # our own document
+    norms = [ActNorm(2), ActNorm(2)]
+    with torch.no_grad():
+        norms[1].log_scale.fill_(-math.log(10))
+    run, inputs = names["largest_sample"](samples=64), Inputs({"test": torch.zeros(1, 2)}, 1.0, 3)
+    coroutines = [run(Subject(inputs), generator(0, "docs")) for _ in norms]
+    found = [one.unwrap() for one in in_lockstep(coroutines, Networks(norms).answer)]
+    largest = float(torch.randn(64, 2, generator=generator(0, "docs")).abs().max())
+    assert [[m.value for m in one] for one in found] == [
+        [pytest.approx(largest)],
+        [pytest.approx(10 * largest)],
+    ]
 
 
 def test_every_verb_of_the_readme_exists(innbench: Command) -> None:

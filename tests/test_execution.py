@@ -7,12 +7,12 @@ import torch
 
 from harness import registry
 from harness.execution import measure, train_cells
-from harness.probes.base import Subject
-from harness.record import CellRecord
+from harness.record import CellRecord, Measurement
 from harness.seeding import generator
 from harness.suite.cell import Cell
 from harness.suite.load import load
 from tests.cells import run_alone
+from tests.probing import probed
 
 SUITE = """
 name: one
@@ -57,11 +57,12 @@ def test_probes_draw_by_the_cells_seed_and_say_after_which_step(cells: tuple[Cel
     sampling = registry.resolve("probe", {"name": "sampling", "samples": 8})
     cell = cells[1].model_copy(update={"probes": (sampling,), "training": training})
     (trained,) = train_cells([cell], torch.device("cpu"))
-    record = measure(trained)
-    probe = registry.build("probe", sampling)
-    subject = Subject(trained.flow, trained.inputs)
-    by_hand = probe(subject, generator(cell.seed, "probe sampling"))
-    assert [m for m in record.measurements if m.probe == "sampling"] == by_hand
-    other = probe(subject, generator(0, "probe sampling"))
-    assert other != by_hand
+    record = measure([trained])[0].unwrap()
+
+    def by(seed: int) -> list[Measurement]:
+        source = generator(seed, "probe sampling")
+        return probed(sampling, trained.flow, trained.inputs, source)
+
+    assert [m for m in record.measurements if m.probe == "sampling"] == by(cell.seed)
+    assert by(0) != by(cell.seed)
     assert {m.step for m in record.measurements} == {record.steps} == {3}

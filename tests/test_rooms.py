@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "probes": {"bijections", "record", "registry"},
     "suite": {"errors", "record", "registry", "resources"},
     "training": {"bijections", "datasets", "record", "regularizers", "seeding", "suite", "tasks"},
+    "measuring": {"bijections", "probes", "training"},
     "cluster": {"errors"},
     "results": {"errors", "record", "resources"},
     "leaderboard": {"errors", "record", "resources", "results"},

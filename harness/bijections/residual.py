@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from harness.bijections.base import Bijection, BiLipschitz, Convergence
+from harness.bijections.fixed_point import fixed_point
 from harness.bijections.lipschitz_network import LipschitzNetwork
 
 
@@ -34,33 +35,11 @@ class Residual(Bijection):
         value, core = self.network.value_and_core(x)
         return x + value, torch.linalg.slogdet(_plus_identity(core)).logabsdet
 
-    @torch.no_grad()
-    def _solve(self, y: Tensor) -> tuple[Tensor, Convergence]:
-        """The fixed point, each sample on its own: a finished sample is not touched again."""
-        weights = self.network.weights()
-        tolerance = 4 * torch.finfo(y.dtype).eps
-        x, active = y.clone(), torch.arange(len(y), device=y.device)
-        iterations = torch.zeros(len(y), dtype=torch.int64, device=y.device)
-        residual = torch.full_like(y[:, 0], torch.inf)
-        for _ in range(self.maximum_iterations):
-            last, target = x[active], y[active]
-            new = target - self.network(last, weights)
-            size = torch.linalg.vector_norm(new, dim=1) + torch.linalg.vector_norm(target, dim=1)
-            step = torch.linalg.vector_norm(new - last, dim=1)
-            # A sample that is exactly 0 has no relative step.
-            step = torch.where(step == 0, step, step / size)
-            x[active], residual[active] = new, step
-            iterations[active] += 1
-            # Written so that a NaN stops too: it can never shrink.
-            active = active[step > tolerance]
-            if len(active) == 0:
-                break
-        return x, Convergence(iterations, residual, residual <= tolerance)
-
     def inverse_with_convergence(
         self, y: Tensor, context: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Convergence]:
-        x, report = self._solve(y)
+        weights = self.network.weights()  # normalised once, not in every iteration
+        x, report = fixed_point(lambda x: self.network(x, weights), y, self.maximum_iterations)
         if torch.is_grad_enabled():
             # Implicit function theorem: x moves by (I + J)⁻¹ (dy - dg). The residual y - x - g(x)
             # carries that derivative, at the memory of one evaluation; its value is taken out.

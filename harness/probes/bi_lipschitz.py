@@ -7,7 +7,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.probes.base import Probe, Subject, Summary
+from harness.probes.subject import Probe, Subject
+from harness.probes.summary import Summary
 from harness.record import Measurement
 from harness.registry import entry
 
@@ -35,10 +36,10 @@ def bi_lipschitz(*, points: Annotated[int, Field(ge=1)] = 32) -> Probe:
     vector-Jacobian products and one SVD an input.
     """
 
-    def probe(subject: Subject, generator: torch.Generator) -> list[Measurement]:
+    async def probe(subject: Subject, generator: torch.Generator) -> list[Measurement]:
         inputs = subject.inputs
         x, places = inputs.first(points)
-        found, dimension = subject.spectra(points), x[0].numel()
+        found, dimension = await subject.spectra(points), x[0].numel()
         measured = []
         for name, place in places.items():
             summary = Summary("bi_lipschitz", name, "float64", inputs.step)
@@ -57,7 +58,7 @@ def bi_lipschitz(*, points: Annotated[int, Field(ge=1)] = 32) -> Probe:
             measured.append(summary.one("unresolved_fraction", unresolved, count))
             lost = 1 - len(largest) / count
             measured.append(summary.one("non_finite_fraction", lost, count))
-        bounds = subject.at("float64").bounds()
+        bounds = await subject.bounds()
         overall = Summary("bi_lipschitz", "none", "float64", inputs.step)
         measured.append(overall.one("bound_forward", bounds.forward, 0))
         measured.append(overall.one("bound_inverse", bounds.inverse, 0))

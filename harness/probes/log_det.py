@@ -7,7 +7,8 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.bijections.base import Bijection, Convergence
-from harness.probes.base import DTYPES, Probe, Subject, Summary, all_converged
+from harness.probes.subject import DTYPES, Probe, Subject
+from harness.probes.summary import Summary, all_converged
 from harness.record import Measurement
 from harness.registry import entry
 
@@ -20,10 +21,13 @@ def log_det(*, points: Annotated[int, Field(ge=1)] = 32) -> Probe:
     float64, the Jacobian always in float64. ``cycle_gap``: ``|log_det_F(x) + log_det_F⁻¹(F(x))|``.
     """
 
-    def probe(subject: Subject, generator: torch.Generator) -> list[Measurement]:
+    async def probe(subject: Subject, generator: torch.Generator) -> list[Measurement]:
         x, places = subject.inputs.first(points)
-        reference = subject.spectra(points).log_abs_det
-        found = {p: _gaps(subject.at(p), x.to(dtype), reference) for p, dtype in DTYPES.items()}
+        reference = (await subject.spectra(points)).log_abs_det
+        found = {
+            precision: await subject.ask(_gaps, precision, x.to(dtype), reference)
+            for precision, dtype in DTYPES.items()
+        }
         measured = []
         for name, place in places.items():
             for precision, (gaps, report, back) in found.items():

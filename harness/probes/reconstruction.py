@@ -5,16 +5,11 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
-from harness.bijections.base import Convergence
-from harness.probes.base import (
-    DTYPES,
-    Probe,
-    Subject,
-    Summary,
-    all_converged,
-    per_sample_norm,
-)
+from harness.bijections.base import Bijection, Convergence
+from harness.probes.subject import DTYPES, Probe, Subject
+from harness.probes.summary import Summary, all_converged, per_sample_norm
 from harness.record import Measurement
 from harness.registry import entry
 
@@ -41,13 +36,12 @@ def reconstruction(*, points: Annotated[int, Field(ge=1)] = 256) -> Probe:
     An inverse that iterates reports iterations, residual and the fraction that did not converge.
     """
 
-    @torch.no_grad()
-    def probe(subject: Subject, generator: torch.Generator) -> list[Measurement]:
+    async def probe(subject: Subject, generator: torch.Generator) -> list[Measurement]:
         full, places = subject.inputs.first(points)
         measured = []
         for precision, dtype in DTYPES.items():
-            flow, x = subject.at(precision), full.to(dtype)
-            back, _, report = flow.inverse_with_convergence(flow(x)[0])
+            x = full.to(dtype)
+            back, report = await subject.ask(_there_and_back, precision, x)
             errors = per_sample_norm(back - x)
             for name, place in places.items():
                 summary = Summary("reconstruction", name, precision, subject.inputs.step)
@@ -57,3 +51,10 @@ def reconstruction(*, points: Annotated[int, Field(ge=1)] = 256) -> Probe:
         return measured
 
     return probe
+
+
+@torch.no_grad()
+def _there_and_back(flow: Bijection, x: Tensor) -> tuple[Tensor, Convergence]:
+    """``F⁻¹(F(x))``, and how the inverse ended."""
+    back, _, report = flow.inverse_with_convergence(flow(x)[0])
+    return back, report

@@ -5,16 +5,11 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
-from harness.bijections.base import Convergence
-from harness.probes.base import (
-    DTYPES,
-    Probe,
-    Subject,
-    Summary,
-    all_converged,
-    per_sample_norm,
-)
+from harness.bijections.base import Bijection, Convergence
+from harness.probes.subject import DTYPES, Probe, Subject
+from harness.probes.summary import Summary, all_converged, per_sample_norm
 from harness.record import Measurement
 from harness.registry import entry
 
@@ -34,17 +29,16 @@ def sampling(
     The inputs are named ``temperature_1`` and so on; z is the same in both precisions.
     """
 
-    @torch.no_grad()
-    def probe(subject: Subject, generator: torch.Generator) -> list[Measurement]:
+    async def probe(subject: Subject, generator: torch.Generator) -> list[Measurement]:
         test, step = subject.inputs.sets["test"], subject.inputs.step
         noise = torch.randn(samples, test[0].numel(), generator=generator, dtype=torch.float64)
         full = torch.cat([temperature * noise for temperature in TEMPERATURES]).to(test.device)
         limit = blown_up_at * subject.inputs.data_radius
         measured = []
         for precision, dtype in DTYPES.items():
-            flow, z = subject.at(precision), full.to(dtype)
-            x, _, report = flow.inverse_with_convergence(z)
-            error = per_sample_norm(flow(x)[0] - z)
+            z = full.to(dtype)
+            x, again, report = await subject.ask(_back_and_there, precision, z)
+            error = per_sample_norm(again - z)
             # Written so that NaN counts as blown up.
             fine = x.flatten(1).abs().amax(1) <= limit
             for number, temperature in enumerate(TEMPERATURES):
@@ -58,3 +52,10 @@ def sampling(
         return measured
 
     return probe
+
+
+@torch.no_grad()
+def _back_and_there(flow: Bijection, z: Tensor) -> tuple[Tensor, Tensor, Convergence]:
+    """``F⁻¹(z)``, ``F(F⁻¹(z))``, and how the inverse ended."""
+    x, _, report = flow.inverse_with_convergence(z)
+    return x, flow(x)[0], report

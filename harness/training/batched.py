@@ -6,28 +6,27 @@ sample alone. Only what holds weights must tell the networks apart, and is excha
 """
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import groupby
-from typing import Any, cast
+from typing import cast
 
-import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection
 from harness.bijections.chain import Chain
 from harness.bijections.coupling import Coupling
+from harness.bijections.lipschitz_network import LipschitzNetwork
 from harness.bijections.multiscale import MultiScale
 from harness.bijections.networks import Conditioner
 from harness.bijections.permutation import Permutation
+from harness.bijections.residual import Residual
 from harness.training.batched_coupling import BatchedCoupling, has_gradients
 from harness.training.batched_layers import BatchedActNorm, BatchedPermutation, Layer, run
-from harness.training.perceptron import BatchedPerceptron, Perceptron, apart
-
-State = Mapping[str, Tensor]
-"""Parameters and buffers of all networks by name, ``(S, *shape)`` each."""
+from harness.training.batched_residual import BatchedResidual
+from harness.training.perceptron import BatchedPerceptron, Perceptron
+from harness.training.vectorized import State, Vectorized, VectorizedBijection
 
 CONTAINERS = (Chain, Coupling, MultiScale, nn.ModuleList)
 """Hold no weights themselves: they call their parts, and rearrange what comes and goes."""
@@ -54,7 +53,7 @@ def batched(module: nn.Module, state: State, size: int) -> nn.Module:
             if part is not None
         }
         return _container(module, parts)
-    return _layer(module, state) or vectorized(module, state, size)
+    return _layer(module, state, size) or vectorized(module, state, size)
 
 
 def _container(module: nn.Module, parts: dict[str, nn.Module]) -> nn.Module:
@@ -91,7 +90,7 @@ class BatchedChain(Chain):
         return x, log_det
 
 
-def _layer(module: nn.Module, state: State) -> nn.Module | None:
+def _layer(module: nn.Module, state: State, size: int) -> nn.Module | None:
     """The counterpart written for this kind of layer, if there is one."""
     if type(module) is Permutation:
         return BatchedPermutation(state["index"], state["inverse_index"])
@@ -101,6 +100,8 @@ def _layer(module: nn.Module, state: State) -> nn.Module | None:
         names = [f"layers.{number}" for number in range(len(module.layers))]
         layers = [(state[f"{n}.weight"], state[f"{n}.bias"]) for n in names]
         return BatchedPerceptron(Perceptron(layers))
+    if type(module) is Residual and type(module.network) is LipschitzNetwork:
+        return BatchedResidual(module, state, size)
     return None
 
 
@@ -122,59 +123,3 @@ def _within(state: State, part: str) -> State:
         for name, tensor in state.items()
         if name.startswith(prefix)
     }
-
-
-class Call(nn.Module):
-    """Calls a function of a module, so that ``functional_call`` can give it other weights."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, function: Any, *arguments: Tensor) -> Any:
-        return function(self.module, *arguments)
-
-
-def vectorize(module: nn.Module, state: State, function: Any, *stacked: Tensor) -> Any:
-    """``function(module, *arguments)`` of every network, by ``torch.vmap``.
-
-    Args:
-        module: Has the structure of each network.
-        state: The weights.
-        function: Branches on no tensor's values.
-        stacked: Arguments, S slices of each in dimension 0.
-    """
-    call = Call(module)
-
-    def one(state: dict[str, Tensor], *arguments: Tensor) -> Any:
-        return functional_call(call, state, (function, *arguments))
-
-    return torch.vmap(one)({f"module.{n}": tensor for n, tensor in state.items()}, *stacked)
-
-
-class Vectorized(nn.Module):
-    """Whatever has no counterpart of its own."""
-
-    def __init__(self, module: nn.Module, state: State, size: int) -> None:
-        super().__init__()
-        self._unregistered = (module,)  # its own weights are not those of the counterpart
-        self._state, self._size = state, size
-
-    def _run(self, function: Any, x: Tensor) -> Any:
-        found = vectorize(self._unregistered[0], self._state, function, apart(x, self._size))
-        if isinstance(found, Tensor):
-            return found.flatten(0, 1)
-        return tuple(one.flatten(0, 1) for one in found)
-
-    def forward(self, x: Tensor) -> Any:
-        return self._run(lambda module, x: module(x), x)
-
-
-class VectorizedBijection(Vectorized, Bijection):
-    """A block that has no counterpart of its own."""
-
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return cast(tuple[Tensor, Tensor], self._run(lambda module, x: module(x), x))
-
-    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return cast(tuple[Tensor, Tensor], self._run(lambda module, y: module.inverse(y), y))

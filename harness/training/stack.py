@@ -9,8 +9,9 @@ from torch.autograd import Function
 from torch.utils import _pytree as pytree
 
 from harness.bijections.base import Bijection
-from harness.training.batched import batched, vectorize
+from harness.training.batched import batched
 from harness.training.perceptron import apart
+from harness.training.vectorized import vectorize
 
 
 def _trained(flow: nn.Module) -> list[nn.Parameter]:
@@ -23,7 +24,7 @@ def _fixed(flow: nn.Module) -> dict[str, Tensor]:
     return untrained | dict(flow.named_buffers())
 
 
-def _repeats_weights(flow: nn.Module) -> bool:
+def repeats_weights(flow: nn.Module) -> bool:
     """Whether a parameter or a buffer has two names."""
     return any(
         len(dict(named())) < len(dict(named(remove_duplicate=False)))
@@ -135,7 +136,7 @@ class Stack:
         state = {name: torch.stack([one[name] for one in fixed]) for name in fixed[0]}
         self._state = self._leaves | state
         self._together: Bijection | None = None
-        if self.size > 1 and not _repeats_weights(flows[0]):
+        if self.size > 1 and not repeats_weights(flows[0]):
             self._together = cast(Bijection, batched(flows[0], self._state, self.size))
         self._need_network: set[Callable[..., Any]] = set()
 

@@ -8,7 +8,7 @@ import torch
 from harness import registry
 from harness.bijections.base import Bijection
 from harness.datasets.base import Dataset
-from harness.probes.base import Inputs, Subject
+from harness.probes.subject import Inputs
 from harness.registry import UnresolvedError
 from harness.seeding import generator
 from harness.suite.model import Training
@@ -16,6 +16,7 @@ from harness.training.batches import Batches
 from harness.training.loop import Member, train
 from tests import conformance
 from tests.networks import cases, gaussian, network
+from tests.probing import probed
 
 architecture = pytest.mark.parametrize("case", cases())
 
@@ -107,8 +108,8 @@ def test_a_network_whose_weights_are_lost_is_still_measured(case: str, value: fl
     assert not bounds.forward < math.inf
     x = gaussian(3, shape).float()
     for name in registry.names("probe"):
-        probe = registry.build("probe", registry.resolve("probe", name))
-        assert probe(Subject(flow, Inputs({"test": x}, 1.0, 0)), generator(0, name))
+        inputs = Inputs({"test": x}, 1.0, 0)
+        assert probed(registry.resolve("probe", name), flow, inputs, generator(0, name))
 
 
 def test_nested_parameters_are_settled_by_name() -> None:

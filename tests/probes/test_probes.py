@@ -11,17 +11,17 @@ from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection, BiLipschitz
 from harness.bijections.lipschitz_network import LipschitzNetwork
 from harness.bijections.residual import Residual
-from harness.probes.base import Inputs, Subject
+from harness.probes.subject import Inputs
 from harness.record import Measurement, NumberStatus
 from harness.seeding import generator
 from tests.networks import cases, gaussian, network
+from tests.probing import probed
 
 Found = dict[tuple[str, str, str], Measurement]
 
 
 def measure(probe: str, flow: Bijection, inputs: Inputs) -> Found:
-    run = registry.build("probe", registry.resolve("probe", probe))
-    found = run(Subject(flow, inputs), generator(0, "probe"))
+    found = probed(registry.resolve("probe", probe), flow, inputs, generator(0, "probe"))
     keyed = {(m.metric, m.inputs, m.precision): m for m in found}
     assert len(keyed) == len(found), "a measurement is there twice"
     assert all(m.probe == probe and m.step == inputs.step for m in found)

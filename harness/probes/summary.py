@@ -1,83 +1,12 @@
-"""What a probe is given and how it summarises."""
+"""How a probe summarises numbers, one of each input, as measurements."""
 
-import copy
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from harness.bijections.base import Bijection, Convergence
-from harness.probes.jacobian import Spectra, spectra
+from harness.bijections.base import Convergence
 from harness.record import Measurement, NumberStatus
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What a trained network is probed on.
-
-    Attributes:
-        sets: Name → inputs ``(N, *shape)`` in float32; ``test`` is in distribution.
-        data_radius: ``max |x|`` over the training data: the scale against which a sample blew up.
-        step: After how many training steps.
-    """
-
-    sets: Mapping[str, Tensor]
-    data_radius: float
-    step: int
-
-    def first(self, points: int) -> tuple[Tensor, dict[str, slice]]:
-        """The first ``points`` inputs of every set as one batch, and where in it each set is.
-
-        A network treats inputs apart from each other, and one large batch is one call.
-        """
-        parts = {name: x[:points] for name, x in self.sets.items()}
-        places, begin = {}, 0
-        for name, part in parts.items():
-            places[name] = slice(begin, begin + len(part))
-            begin += len(part)
-        return torch.cat(list(parts.values())), places
-
-
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
-
-
-class Subject:
-    """What a probe measures: a trained network, and what it is measured on.
-
-    What several probes need of the same network is computed once.
-
-    Attributes:
-        flow: The network, which no probe changes.
-        inputs: What it is probed on.
-    """
-
-    def __init__(self, flow: Bijection, inputs: Inputs) -> None:
-        self.flow, self.inputs = flow, inputs
-        self._copies: dict[str, Bijection] = {}
-        self._spectra: dict[int, Spectra] = {}
-
-    def at(self, precision: str) -> Bijection:
-        """A copy of the network in a precision, in evaluation mode.
-
-        The weights are rounded to float32 first, so that all precisions run the same weights,
-        also those of a network that was trained in float64.
-        """
-        if precision not in self._copies:
-            rounded = copy.deepcopy(self.flow).to(torch.float32)
-            self._copies[precision] = rounded.to(DTYPES[precision]).eval()
-        return self._copies[precision]
-
-    def spectra(self, points: int) -> Spectra:
-        """Of the float64 Jacobians at ``inputs.first(points)``."""
-        if points not in self._spectra:
-            x, _ = self.inputs.first(points)
-            self._spectra[points] = spectra(self.at("float64"), x.double())
-        return self._spectra[points]
-
-
-Probe = Callable[[Subject, torch.Generator], list[Measurement]]
-"""A pure function of what it is given."""
 
 
 def per_sample_norm(x: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""How the networks of a pack are measured: side by side, and as one where that pays."""

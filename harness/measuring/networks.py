@@ -1,0 +1,142 @@
+"""The networks of a pack, which answer one by one or as one."""
+
+import copy
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from harness.bijections.base import Bijection
+from harness.measuring.lockstep import Outcome, outcome
+from harness.probes.subject import DTYPES, Question
+from harness.training.batched import batched
+from harness.training.stack import repeats_weights
+from harness.training.vectorized import State, VectorizedBijection
+
+Item = TypeVar("Item")
+
+PAYS_TO = {"cpu": 2**13, "cuda": 2**20}
+"""Bytes of a network's inputs up to which networks answer as one (docs/decisions/packs.md)."""
+AT_ONCE = {"cpu": 2**18, "cuda": 2**22}
+"""Bytes of inputs of all networks that answer as one."""
+
+
+class Networks:
+    """The trained networks of a pack, at any precision.
+
+    Args:
+        flows: In evaluation mode; not changed. They differ in parameters and buffers alone.
+    """
+
+    def __init__(self, flows: Sequence[Bijection]) -> None:
+        self._flows = flows
+        self._device = next((p.device.type for p in flows[0].parameters()), "cpu")
+        self._alone: dict[tuple[int, str], Bijection] = {}
+        self._together: dict[Hashable, Bijection] = {}
+        # How several networks become one: the fastest way first, and what can do most last.
+        self._ways: tuple[_Way, ...] = (batched, VectorizedBijection)
+        if repeats_weights(flows[0]):
+            self._ways = (VectorizedBijection,)
+        self._failed: dict[Callable[..., Any], int] = defaultdict(int)
+
+    def answer(self, questions: Mapping[int, Question[Any]]) -> dict[int, Outcome[Any]]:
+        """Of each network's question; those alike are answered as one where that pays."""
+        alike: dict[Hashable, list[int]] = defaultdict(list)
+        for number, question in questions.items():
+            alike[_kind(question)].append(number)
+        answers = {}
+        for numbers in alike.values():
+            at_once = self._at_once(questions[numbers[0]])
+            for begin in range(0, len(numbers), at_once):
+                part = tuple(numbers[begin : begin + at_once])
+                answers.update(self._answer(part, [questions[number] for number in part]))
+        return answers
+
+    def _at_once(self, question: Question[Any]) -> int:
+        """How many networks answer it as one."""
+        size = sum(tensor.nbytes for tensor in question.tensors)
+        pays = 0 < size <= PAYS_TO.get(self._device, 0)
+        return AT_ONCE[self._device] // size if pays else 1
+
+    def _answer(
+        self, numbers: tuple[int, ...], questions: Sequence[Question[Any]]
+    ) -> dict[int, Outcome[Any]]:
+        function = questions[0].function
+        while len(numbers) > 1 and self._failed[function] < len(self._ways):
+            way = self._ways[self._failed[function]]
+            found = outcome(self._as_one, way, numbers, questions)
+            if found.error is None:
+                return dict(zip(numbers, map(Outcome, found.unwrap()), strict=True))
+            # It branches on data or does what cannot be vectorised, there was no memory for all
+            # of them, or one of them is at fault: then that one fails by itself.
+            self._failed[function] += 1
+        return {
+            number: outcome(self._by_itself, number, question)
+            for number, question in zip(numbers, questions, strict=True)
+        }
+
+    def _by_itself(self, number: int, question: Question[Any]) -> Any:
+        network = self._at(number, question.precision)
+        return question.function(network, *question.tensors)
+
+    def _as_one(
+        self, way: "_Way", numbers: tuple[int, ...], questions: Sequence[Question[Any]]
+    ) -> list[Any]:
+        first, size = questions[0], len(numbers)
+        key = way, numbers, first.precision
+        if key not in self._together:
+            state = self._state(numbers, DTYPES[first.precision])
+            template = self._at(numbers[0], first.precision)
+            self._together[key] = cast(Bijection, way(template, state, size)).eval()
+        columns = zip(*(question.tensors for question in questions), strict=True)
+        tensors = [torch.cat(column) for column in columns]
+        found = first.function(self._together[key], *tensors)
+        leaves, structure = pytree.tree_flatten(found)
+        parts = zip(*(_apart(leaf, size, len(tensors[0])) for leaf in leaves), strict=True)
+        return [pytree.tree_unflatten(list(part), structure) for part in parts]
+
+    def _state(self, numbers: Sequence[int], dtype: torch.dtype) -> dict[str, Tensor]:
+        named = [_state_of(self._flows[number]) for number in numbers]
+        return {
+            name: _rounded(torch.stack([one[name] for one in named]), dtype) for name in named[0]
+        }
+
+    def _at(self, number: int, precision: str) -> Bijection:
+        """A network in a precision; the weights are rounded to float32 first."""
+        if (number, precision) not in self._alone:
+            flow = self._flows[number]
+            if precision != "float32" or not _is_float32(flow):
+                flow = copy.deepcopy(flow).to(torch.float32).to(DTYPES[precision])
+            self._alone[number, precision] = flow
+        return self._alone[number, precision]
+
+
+_Way = Callable[[Bijection, State, int], Any]
+
+
+def _kind(question: Question[Any]) -> Hashable:
+    """What questions that are answered as one have in common."""
+    return question.function, question.precision, *((t.shape, t.dtype) for t in question.tensors)
+
+
+def _state_of(flow: Bijection) -> dict[str, Tensor]:
+    return {name: p.detach() for name, p in flow.named_parameters()} | dict(flow.named_buffers())
+
+
+def _is_float32(flow: Bijection) -> bool:
+    floating = (one for one in _state_of(flow).values() if one.is_floating_point())
+    return all(one.dtype == torch.float32 for one in floating)
+
+
+def _rounded(x: Tensor, dtype: torch.dtype) -> Tensor:
+    return x.to(torch.float32).to(dtype) if x.is_floating_point() else x
+
+
+def _apart(leaf: Any, size: int, samples: int) -> tuple[Tensor, ...]:
+    """A tensor of all networks' samples, ``(S·B, …)``, as one of each network."""
+    if not isinstance(leaf, Tensor) or len(leaf) != samples:
+        raise ValueError("not a tensor with a row for each sample")
+    return leaf.chunk(size)
