@@ -19,7 +19,7 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Some 15 minutes on two cores; `python -m benchmarks --help` runs parts of it.
+# Some 20 minutes on two cores; `python -m benchmarks --help` runs parts of it.
 bench: $(BENCH_INSTALLED)
 	$(BIN)/python -m benchmarks
 	$(BIN)/python analysis/bench_picture.py build/bench.parquet build/bench.svg

@@ -2,6 +2,7 @@
 
 The contenders take minutes, ``innbench run`` does not, so it runs before and after each of them:
 a round gives two ratios for each contender, and their distance shows how steady the machine was.
+The contender that is nearest to its target has more rounds than the others.
 """
 
 import statistics
@@ -17,16 +18,16 @@ from harness.results.ledger import committed, last_attempts
 from harness.suite.cell import Cell
 from harness.suite.load import load
 
-ROUNDS = 1
-
-
 def rows(most_rounds: int | None = None) -> list[Row]:
     cells = load(SUITE_FILE).cells
     ours: dict[str, list[float]] = {one.name: [] for one in CONTENDERS}
     theirs: dict[str, list[float]] = {one.name: [] for one in CONTENDERS}
     before = timed(INNBENCH, cells)
-    for number in range(min(ROUNDS, most_rounds or ROUNDS)):
+    most = max(one.rounds for one in CONTENDERS)
+    for number in range(min(most, most_rounds or most)):
         for one in CONTENDERS if number % 2 == 0 else CONTENDERS[::-1]:
+            if number >= one.rounds:
+                continue
             taken = timed(one, cells)
             after = timed(INNBENCH, cells)
             ours[one.name] += [before, after]

@@ -36,11 +36,13 @@ class Contender:
         name: As the table shows it.
         target: How many times as fast ``innbench run`` should be.
         command: Of a place.
+        rounds: How often it is run.
     """
 
     name: str
     target: float | None
     command: Callable[[Place], list[str]]
+    rounds: int = 1
 
     def run(self, place: Place) -> None:
         """Run it to its end.
@@ -87,7 +89,7 @@ INNBENCH = Contender("innbench run", None, _innbench)
 CONTENDERS = (
     Contender("a process a cell, in turn", 6.0, _shell_loop),
     Contender(f"a process a cell, {SLOTS} at a time", None, _xargs),
-    Contender(f"Ray Tune {version('ray')}", 10.0, _ray_tune()),
+    Contender(f"Ray Tune {version('ray')}", 10.0, _ray_tune(), rounds=3),
     Contender(f"Ray Tune {version('ray')}, actors reused", None, _ray_tune("--reuse-actors")),
 )
 """Of the processes, the sequential loop has the target; of Tune, its defaults."""
