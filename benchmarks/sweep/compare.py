@@ -18,6 +18,7 @@ from harness.results.ledger import committed, last_attempts
 from harness.suite.cell import Cell
 from harness.suite.load import load
 
+
 def rows(most_rounds: int | None = None) -> list[Row]:
     cells = load(SUITE_FILE).cells
     ours: dict[str, list[float]] = {one.name: [] for one in CONTENDERS}
