@@ -9,8 +9,8 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from harness import registry
-from harness.member_memory import member_bytes
-from harness.pack_size import members_that_fit
+from harness.memory.member import member_bytes
+from harness.memory.pack_size import members_that_fit
 from harness.progress import duration
 from harness.results.render import drawing
 from harness.suite.cell import Cell

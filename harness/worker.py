@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 
 from harness.execution import TrainedCell, measure, train_cells
-from harness.memory import keep_freed_memory, release_freed_memory
-from harness.out_of_memory import is_out_of_memory
-from harness.pack_size import size_to_train
+from harness.memory.freed import keep_freed_memory, release_freed_memory
+from harness.memory.out_of_memory import is_out_of_memory
+from harness.memory.pack_size import size_to_train
 from harness.record import Attempt, Status
 from harness.results.ledger import is_committed
 from harness.results.writer import commit, record_attempt

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from harness import worker
-from harness.member_memory import SAFETY, member_bytes
-from harness.memory import release_freed_memory
+from harness.memory.freed import release_freed_memory
+from harness.memory.member import SAFETY, member_bytes
 from harness.suite.cell import Cell
 
 

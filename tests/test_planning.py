@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness import device_memory, planning
-from harness.device_memory import FRACTION, Memory
-from harness.member_memory import member_bytes
+from harness import planning
+from harness.memory import device as device_memory
+from harness.memory.device import FRACTION, Memory
+from harness.memory.member import member_bytes
 from harness.planning import Room, as_text
 from harness.suite.load import load
 from harness.suite.plan import plan

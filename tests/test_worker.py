@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness import device_memory, registry
-from harness.device_memory import FRACTION, Memory
-from harness.member_memory import member_bytes
+from harness import registry
+from harness.memory import device as device_memory
+from harness.memory.device import FRACTION, Memory
+from harness.memory.member import member_bytes
 from harness.record import Status
 from harness.results import ledger
 from harness.results.query import connect

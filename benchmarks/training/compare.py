@@ -16,7 +16,7 @@ from benchmarks.row import Row
 from benchmarks.training import by_hand, peers
 from benchmarks.training.contender import Contender, PlainLoop, Size
 from benchmarks.training.pack import Pack, checkerboard
-from harness.memory import keep_freed_memory
+from harness.memory.freed import keep_freed_memory
 
 SIZES = {Size(32, 128, steps=200): 7, Size(128, 512, steps=30): 5}
 """How many rounds of each."""

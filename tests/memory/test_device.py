@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness import device_memory
-from harness.device_memory import FRACTION, Memory, host_memory, usable_bytes
+from harness.memory import device as device_memory
+from harness.memory.device import FRACTION, Memory, host_memory, usable_bytes
 from harness.sweep import share_of_memory
 
 MIB = 2**20

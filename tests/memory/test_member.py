@@ -10,7 +10,7 @@ from harness import registry
 from harness.bijections.base import Bijection
 from harness.datasets import digits
 from harness.datasets.base import Dataset, Splits
-from harness.member_memory import SAFETY, member_bytes
+from harness.memory.member import SAFETY, member_bytes
 from harness.seeding import generator
 from harness.suite.cell import Cell
 from harness.suite.model import Training

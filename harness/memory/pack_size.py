@@ -2,9 +2,9 @@
 
 import torch
 
-from harness.device_memory import usable_bytes
-from harness.member_memory import member_bytes
-from harness.memory import release_freed_memory
+from harness.memory.device import usable_bytes
+from harness.memory.freed import release_freed_memory
+from harness.memory.member import member_bytes
 from harness.suite.cell import Cell
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from harness import registry
-from harness.out_of_memory import is_out_of_memory
+from harness.memory.out_of_memory import is_out_of_memory
 from harness.record import Status
 from harness.results import ledger
 from harness.results.query import connect

@@ -1,0 +1,36 @@
+"""Name → entry, for every axis of the grid, from this package and from others.
+
+An entry is one factory function in one file. Its positional parameters are what the harness
+gives (a shape, a generator); its keyword-only parameters are what a suite may set, and their
+annotations and defaults are the only place where they are declared.
+
+Another package adds entries through the entry-point group ``innbench.<axis>``, for example
+``[project.entry-points."innbench.architecture"] my_flow = "my_package.flows:my_flow"``.
+A plug-in that cannot be imported is reported by :func:`broken` and otherwise ignored.
+"""
+
+from harness.registry.built_in import AXES, BUILT_IN
+from harness.registry.entry import Choice, Combination, Entry, Shape, UnresolvedError, entry
+from harness.registry.lookup import broken, get, names
+from harness.registry.schema import choice_schema, value_or_list
+from harness.registry.settle import Nested, build, label, resolve
+
+__all__ = [
+    "AXES",
+    "BUILT_IN",
+    "Choice",
+    "Combination",
+    "Entry",
+    "Nested",
+    "Shape",
+    "UnresolvedError",
+    "broken",
+    "build",
+    "choice_schema",
+    "entry",
+    "get",
+    "label",
+    "names",
+    "resolve",
+    "value_or_list",
+]

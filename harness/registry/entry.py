@@ -1,0 +1,123 @@
+"""What an entry is, and how a factory is marked as one."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, JsonValue, create_model
+
+from harness.errors import Key, dotted
+
+Shape = tuple[int, ...]
+
+
+class Choice(BaseModel):
+    """An entry with every parameter settled: what a cell's identity is made of.
+
+    Attributes:
+        name: The entry's name on its axis.
+        version: The entry's version; it is raised when the same parameters give other numbers.
+        parameters: All parameters, defaults included; a nested choice is a mapping of this shape.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    version: int
+    parameters: dict[str, JsonValue] = {}
+
+
+@dataclass(frozen=True)
+class Combination:
+    """What is known of a cell before anything is built; an entry may refuse it."""
+
+    task: Choice
+    architecture: Choice
+    regularizer: Choice
+    dataset: Choice
+    shape: Shape
+
+
+Refusal = Callable[[Combination], str | None]
+Direction = Literal["forward", "inverse"]
+Factory = TypeVar("Factory", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered name.
+
+    Attributes:
+        axis: Which axis it is on.
+        name: Its name there.
+        version: Raised when the same parameters give other numbers.
+        factory: What builds it.
+        parameters: The model of what a suite may set.
+        refuses: Says why a combination is impossible, or ``None``.
+        branches: Directions of an architecture that branch on data, so that no pack can run them.
+        uses: Directions that a training step takes for a task or a regularizer.
+        summary: First line of the factory's docstring.
+        origin: The distribution that brought it.
+    """
+
+    axis: str
+    name: str
+    version: int
+    factory: Callable[..., Any]
+    parameters: type[BaseModel]
+    refuses: Refusal | None
+    branches: tuple[Direction, ...]
+    uses: tuple[Direction, ...]
+    summary: str
+    origin: str
+
+
+class UnresolvedError(Exception):
+    """A name or parameters that no entry takes; ``problems`` holds (path, sentence) pairs."""
+
+    def __init__(self, problems: list[tuple[Key, str]]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(f"{dotted(k)}: {m}" if k else m for k, m in problems))
+
+
+def entry(
+    *,
+    version: int,
+    refuses: Refusal | None = None,
+    branches: tuple[Direction, ...] = (),
+    uses: tuple[Direction, ...] = ("forward",),
+) -> Callable[[Factory], Factory]:
+    """Mark a factory as an entry; see :class:`Entry`."""
+
+    def mark(factory: Factory) -> Factory:
+        factory.__innbench_entry__ = (version, refuses, branches, uses)  # type: ignore[attr-defined]
+        return factory
+
+    return mark
+
+
+def described(axis: str, name: str, factory: Any, origin: str) -> Entry:
+    """The entry that a marked factory is.
+
+    Raises:
+        TypeError: It is not marked.
+    """
+    try:
+        version, refuses, branches, uses = factory.__innbench_entry__
+    except AttributeError:
+        message = f"{factory!r} is not marked with @harness.registry.entry(version=…)"
+        raise TypeError(message) from None
+    hints = get_type_hints(factory, include_extras=True)
+    fields: dict[str, Any] = {}
+    for parameter in inspect.signature(factory).parameters.values():
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            required = parameter.default is inspect.Parameter.empty
+            default = ... if required else parameter.default
+            fields[parameter.name] = (hints[parameter.name], default)
+    strict = ConfigDict(
+        extra="forbid", frozen=True, strict=True, validate_default=True, allow_inf_nan=False
+    )
+    model = create_model(name, __config__=strict, **fields)
+    summary = (inspect.getdoc(factory) or "").split("\n")[0]
+    return Entry(axis, name, version, factory, model, refuses, branches, uses, summary, origin)

@@ -1,0 +1,38 @@
+"""JSON Schema of entries as a suite writes them."""
+
+from typing import Any
+
+from harness.registry.lookup import get, names
+
+
+def choice_schema(axis: str, *, lists: bool = True) -> dict[str, Any]:
+    """JSON Schema of one entry of an axis as a suite writes it.
+
+    Args:
+        axis: Which axis.
+        lists: Whether any parameter may be a list that stands for several values.
+    """
+    forms: list[dict[str, Any]] = [{"enum": names(axis)}]
+    for name in names(axis):
+        found = get(axis, name)
+        own = found.parameters.model_json_schema()
+        properties: dict[str, Any] = {"name": {"const": name, "description": found.summary}}
+        for key, field in own.get("properties", {}).items():
+            item = {k: v for k, v in field.items() if k != "title"}
+            properties[key] = value_or_list(item) if lists else item
+        forms.append(
+            {
+                "type": "object",
+                "properties": properties,
+                "required": ["name", *own.get("required", [])],
+                "additionalProperties": False,
+            }
+        )
+    return {"anyOf": forms}
+
+
+def value_or_list(item: dict[str, Any]) -> dict[str, Any]:
+    """JSON Schema of a value, or of a list that stands for several of them."""
+    shared = {key: value for key, value in item.items() if key in {"default", "description"}}
+    alone = {key: value for key, value in item.items() if key not in shared}
+    return {"anyOf": [alone, {"type": "array", "items": alone, "minItems": 1}], **shared}
