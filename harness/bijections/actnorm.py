@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.bijections.base import Bijection, BiLipschitz
+from harness.bijections.box import Box
 
 
 class ActNorm(Bijection):
@@ -40,12 +41,18 @@ class ActNorm(Bijection):
         bias, log_scale = (self._along_channels(p, y) for p in (self.bias, self.log_scale))
         return y * (-log_scale).exp() - bias, -self._log_det(y)
 
-    def bounds(self) -> BiLipschitz:
+    def bounds(self, box: Box | None = None) -> BiLipschitz:
         """``max exp(log_scale)`` and ``1 / min exp(log_scale)``: a diagonal map, tight."""
         log_scale = self.log_scale.detach().double()
         if not log_scale.isfinite().all():  # diverged: nothing is bounded
             return BiLipschitz(math.inf, math.inf)
         return BiLipschitz(float(log_scale.max().exp()), float((-log_scale.min()).exp()))
+
+    def image(self, box: Box) -> Box:
+        scaled = box.each(lambda x: x + self._along_channels(self.bias.detach().double(), x))
+        return scaled.each(
+            lambda x: x * self._along_channels(self.log_scale.detach().double(), x).exp()
+        )
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:

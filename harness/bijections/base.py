@@ -8,11 +8,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from harness.bijections.box import Box
+
 
 class BiLipschitz(NamedTuple):
-    """Upper bounds of the two global Lipschitz constants; ``inf`` where none exists.
+    """Upper bounds of the two Lipschitz constants; ``inf`` where none exists.
 
-    ``‖F(a) - F(b)‖₂ ≤ forward · ‖a - b‖₂`` and ``‖F⁻¹(a) - F⁻¹(b)‖₂ ≤ inverse · ‖a - b‖₂``.
+    ``‖F(a) - F(b)‖₂ ≤ forward · ‖a - b‖₂`` and ``‖F⁻¹(a) - F⁻¹(b)‖₂ ≤ inverse · ‖a - b‖₂``. Global,
+    or on a box, and then of the Jacobian there: ``σ_max(J_F(x)) ≤ forward`` and
+    ``1 / σ_min(J_F(x)) ≤ inverse`` for every x in the box.
     """
 
     forward: float
@@ -78,9 +82,21 @@ class Bijection(nn.Module):
         x, log_det = self.inverse(y, context)
         return x, log_det, Convergence.closed_form(y)
 
-    def bounds(self) -> BiLipschitz:
-        """Bounds of the global Lipschitz constants, from the present weights."""
+    def bounds(self, box: Box | None = None) -> BiLipschitz:
+        """Bounds of the Lipschitz constants, from the present weights.
+
+        Args:
+            box: Of inputs, float64; ``None`` asks for the global constants. A bound that holds
+                everywhere holds on every box.
+        """
         raise NotImplementedError
+
+    def image(self, box: Box) -> Box | None:
+        """A box around ``F(x)`` for every x in the box; ``None`` where none is known.
+
+        What a chain needs to bound its later blocks on a box.
+        """
+        return None
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.bijections.base import Bijection, BiLipschitz, Convergence
+from harness.bijections.box import Box
 
 
 class Chain(Bijection):
@@ -50,12 +51,19 @@ class Chain(Bijection):
             report = report.then(ended)
         return y, log_det, report
 
-    def bounds(self) -> BiLipschitz:
+    def bounds(self, box: Box | None = None) -> BiLipschitz:
         forward = inverse = 1.0
         for part in self._bijections:
-            bound = part.bounds()
+            bound = part.bounds(box)
             forward, inverse = forward * bound.forward, inverse * bound.inverse
+            box = part.image(box) if box is not None else None
         return BiLipschitz(forward, inverse)
+
+    def image(self, box: Box) -> Box | None:
+        found: Box | None = box
+        for part in self._bijections:
+            found = part.image(found) if found is not None else None
+        return found
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:

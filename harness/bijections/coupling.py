@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.bijections.base import Bijection, BiLipschitz, sum_per_sample
+from harness.bijections.box import Box
 from harness.bijections.networks import Conditioner
 from harness.bijections.transformers import Transformer
 
@@ -47,6 +48,6 @@ class Coupling(Bijection):
         changed, log_derivative = self.transformer.inverse(changed, self.conditioner(kept))
         return self.join(kept, changed), sum_per_sample(log_derivative)
 
-    def bounds(self) -> BiLipschitz:
+    def bounds(self, box: Box | None = None) -> BiLipschitz:
         conditioner = cast(Conditioner, self.conditioner)
         return self.transformer.coupling_bounds(conditioner.lipschitz())

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.bijections.base import Bijection, BiLipschitz
+from harness.bijections.box import Box
 from harness.bijections.spectral import singular_range
 
 
@@ -63,7 +64,7 @@ class LULinear(Bijection):
         x = columns.reshape(y.shape) if y.ndim > 2 else columns.T
         return x, -self._log_det(y)
 
-    def bounds(self) -> BiLipschitz:
+    def bounds(self, box: Box | None = None) -> BiLipschitz:
         """``‖W‖₂`` and ``‖W⁻¹‖₂`` by singular value decomposition in float64: tight."""
         largest, smallest = singular_range(self.weight())
         return BiLipschitz(largest, 1 / smallest if smallest > 0 else math.inf)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.bijections.base import Bijection, BiLipschitz, Convergence
+from harness.bijections.box import Box
 from harness.registry import Shape
 
 
@@ -58,7 +59,7 @@ class MultiScale(Bijection):
             log_det, report = log_det + increment, report.then(ended)
         return x, log_det, report
 
-    def bounds(self) -> BiLipschitz:
+    def bounds(self, box: Box | None = None) -> BiLipschitz:
         """``Π max(1, Lip(level))``: what is split off passes the later levels by identity."""
         forward = inverse = 1.0
         for level in reversed(self._bijections):

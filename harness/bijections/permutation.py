@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from harness.bijections.base import Bijection, BiLipschitz
+from harness.bijections.box import Box
 
 
 class Permutation(Bijection):
@@ -28,5 +29,8 @@ class Permutation(Bijection):
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return y[:, self.inverse_index], y.new_zeros(y.shape[0])
 
-    def bounds(self) -> BiLipschitz:
+    def bounds(self, box: Box | None = None) -> BiLipschitz:
         return BiLipschitz(1.0, 1.0)
+
+    def image(self, box: Box) -> Box:
+        return box.each(lambda x: x[:, self.index])

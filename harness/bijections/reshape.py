@@ -5,6 +5,7 @@ import math
 from torch import Tensor
 
 from harness.bijections.base import Bijection, BiLipschitz
+from harness.bijections.box import Box
 from harness.registry import Shape
 
 
@@ -21,8 +22,11 @@ class Flatten(Bijection):
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return y.reshape(y.shape[0], *self.shape), y.new_zeros(y.shape[0])
 
-    def bounds(self) -> BiLipschitz:
+    def bounds(self, box: Box | None = None) -> BiLipschitz:
         return BiLipschitz(1.0, 1.0)
+
+    def image(self, box: Box) -> Box:
+        return box.each(lambda x: self(x)[0])
 
 
 class Squeeze(Bijection):
@@ -38,5 +42,8 @@ class Squeeze(Bijection):
         squares = y.reshape(b, c // 4, 2, 2, h, w).permute(0, 1, 4, 2, 5, 3)
         return squares.reshape(b, c // 4, 2 * h, 2 * w), y.new_zeros(b)
 
-    def bounds(self) -> BiLipschitz:
+    def bounds(self, box: Box | None = None) -> BiLipschitz:
         return BiLipschitz(1.0, 1.0)
+
+    def image(self, box: Box) -> Box:
+        return box.each(lambda x: self(x)[0])

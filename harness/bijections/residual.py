@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from harness.bijections.base import Bijection, BiLipschitz, Convergence
+from harness.bijections.box import Box
 from harness.bijections.fixed_point import fixed_point
 from harness.bijections.lipschitz_network import LipschitzNetwork
 
@@ -51,7 +52,7 @@ class Residual(Bijection):
         _, log_det = self(x)
         return x, -log_det, report
 
-    def bounds(self) -> BiLipschitz:
+    def bounds(self, box: Box | None = None) -> BiLipschitz:
         """``1 + c`` and ``1 / (1 - c)`` (arXiv 1811.00995, lemma 2)."""
         c = self.network.lipschitz()
         return BiLipschitz(1 + c, 1 / (1 - c) if c < 1 else math.inf)

@@ -9,6 +9,7 @@ from torch import Tensor
 from harness import registry
 from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection, BiLipschitz
+from harness.bijections.box import Box
 from harness.bijections.lipschitz_network import LipschitzNetwork
 from harness.bijections.residual import Residual
 from harness.probes.subject import Inputs
@@ -53,7 +54,7 @@ class Torn(Bijection):
         x[:, 1] += off
         return x, y.new_zeros(len(y))
 
-    def bounds(self) -> BiLipschitz:
+    def bounds(self, box: Box | None = None) -> BiLipschitz:
         return BiLipschitz(math.inf, math.inf)
 
 
@@ -66,7 +67,7 @@ class Liar(Bijection):
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return y / 2, y.new_full((len(y),), -y.shape[1] * math.log(2))
 
-    def bounds(self) -> BiLipschitz:
+    def bounds(self, box: Box | None = None) -> BiLipschitz:
         return BiLipschitz(2, 0.5)
 
 

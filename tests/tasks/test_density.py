@@ -7,6 +7,7 @@ from torch import Tensor
 from harness import registry
 from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection, BiLipschitz
+from harness.bijections.box import Box
 from harness.datasets.base import Dataset, Splits
 from harness.record import NumberStatus
 from harness.seeding import generator
@@ -23,7 +24,7 @@ class UniformModel(Bijection):
         z = torch.special.ndtri(x.double().flatten(1) + 0.5)
         return z, -normal_log_prob(z).sum(1)
 
-    def bounds(self) -> BiLipschitz:
+    def bounds(self, box: Box | None = None) -> BiLipschitz:
         return BiLipschitz(math.inf, math.inf)
 
 
