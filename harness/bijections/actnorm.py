@@ -49,10 +49,13 @@ class ActNorm(Bijection):
         return BiLipschitz(float(log_scale.max().exp()), float((-log_scale.min()).exp()))
 
     def image(self, box: Box) -> Box:
-        scaled = box.each(lambda x: x + self._along_channels(self.bias.detach().double(), x))
-        return scaled.each(
-            lambda x: x * self._along_channels(self.log_scale.detach().double(), x).exp()
-        )
+        bias, log_scale = (p.detach().double() for p in (self.bias, self.log_scale))
+
+        def scaled(x: Tensor) -> Tensor:
+            shift, log = (self._along_channels(p, x) for p in (bias, log_scale))
+            return (x + shift) * log.exp()
+
+        return box.each(scaled)
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:

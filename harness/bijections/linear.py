@@ -68,3 +68,8 @@ class LULinear(Bijection):
         """``‖W‖₂`` and ``‖W⁻¹‖₂`` by singular value decomposition in float64: tight."""
         largest, smallest = singular_range(self.weight())
         return BiLipschitz(largest, 1 / smallest if smallest > 0 else math.inf)
+
+    def image(self, box: Box) -> Box:
+        # Of an image, each pixel is a vector of channels.
+        columns = box.each(lambda x: x.flatten(2)) if box.lower.ndim > 1 else box
+        return columns.linear(self.weight()).each(lambda y: y.reshape(1, *box.lower.shape))

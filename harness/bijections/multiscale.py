@@ -61,9 +61,13 @@ class MultiScale(Bijection):
 
     def bounds(self, box: Box | None = None) -> BiLipschitz:
         """``Π max(1, Lip(level))``: what is split off passes the later levels by identity."""
+        found = []
+        for level in self._bijections:
+            found.append(level.bounds(box))
+            box = level.image(box) if box is not None else None
+            box = box.each(lambda x: x.chunk(2, dim=1)[0]) if box is not None else None
         forward = inverse = 1.0
-        for level in reversed(self._bijections):
-            bound = level.bounds()
+        for bound in reversed(found):
             forward = max(1.0, forward) * bound.forward
             inverse = max(1.0, inverse) * bound.inverse
         return BiLipschitz(forward, inverse)
