@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from harness.execution import TrainedCell, measure, train_cells
+from harness.execution import Measured, TrainedCell, measure, train_cells
 from harness.memory import keep_freed_memory, release_freed_memory
 from harness.out_of_memory import is_out_of_memory
 from harness.pack_size import size_to_train
@@ -138,18 +138,27 @@ def _finish(
     pack: Sequence[TrainedCell], suite: str, store: Path, attempt: int
 ) -> Iterator[Outcome]:
     """Measure and commit; what fails here fails for its cell, and nothing is trained again."""
+    left = {one.cell.id: one for one in pack}
     begun = time.perf_counter()
-    measured = measure(pack)
-    share = (time.perf_counter() - begun) / len(pack)
-    for one, result in zip(pack, measured, strict=True):
-        seconds = one.seconds + share
-        try:
-            record = result.unwrap()
-            commit(store, suite, record)
-        except (Exception, SystemExit) as error:
-            yield _failure(error, one.cell.id, suite, store, attempt, seconds)
-        else:
-            yield Outcome(record.cell_id, record.status, seconds)
+    try:
+        for measured in measure(pack):
+            yield _committed(measured, suite, store, attempt)
+            del left[measured.trained.cell.id]
+    except (Exception, SystemExit) as error:
+        seconds = time.perf_counter() - begun
+        for one in left.values():
+            yield _failure(error, one.cell.id, suite, store, attempt, one.seconds + seconds)
+
+
+def _committed(measured: Measured, suite: str, store: Path, attempt: int) -> Outcome:
+    one, begun = measured.trained, time.perf_counter()
+    try:
+        record = measured.record.unwrap()
+        commit(store, suite, record)
+    except (Exception, SystemExit) as error:
+        seconds = one.seconds + measured.seconds + time.perf_counter() - begun
+        return _failure(error, one.cell.id, suite, store, attempt, seconds)
+    return Outcome(record.cell_id, record.status, one.seconds + measured.seconds)
 
 
 def _failure(
