@@ -122,7 +122,7 @@ class Networks:
             self._together.pop(precision, None)
             state = self._state(numbers, DTYPES[precision])
             made = way(self._at(numbers[0], precision), state, len(numbers))
-            self._together[precision] = key, cast(Bijection, made).eval()
+            self._together[precision] = key, cast(Bijection, made)
         return self._together[precision][1]
 
     def _state(self, numbers: Sequence[int], dtype: torch.dtype) -> dict[str, Tensor]:

@@ -135,9 +135,14 @@ def test_no_gradient_mode_stands_around_an_await() -> None:
         await Ask("b")
         return torch.is_grad_enabled()
 
-    ended, _ = run(careless(), checks())
+    async def forgets() -> str:
+        torch.set_grad_enabled(False)
+        return "a"
+
+    ended, _ = run(careless(), forgets(), checks())
     assert isinstance(ended[0].error, RuntimeError)
-    assert ended[1].unwrap()
+    assert ended[1].unwrap() == "a"
+    assert ended[2].unwrap()
     assert torch.is_grad_enabled()
 
 

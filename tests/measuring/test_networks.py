@@ -351,10 +351,7 @@ def looks_at_weights(flow: Bijection, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def looks_at_its_class(flow: Bijection, x: Tensor) -> Tensor:
-    norms = sum(isinstance(part, ActNorm) for part in getattr(flow, "parts", [])) + isinstance(
-        flow, Chain
-    )
-    return torch.full_like(x, norms)
+    return torch.full_like(x, isinstance(flow, Chain))
 
 
 @torch.no_grad()
@@ -378,10 +375,10 @@ def test_whatever_else_is_done_with_a_network_is_done_with_each_by_itself(
 
 def test_a_tensor_without_a_row_a_sample_is_not_cut_into_parts() -> None:
     def mixed(flow: Bijection, x: Tensor, matrix: Tensor) -> Tensor:
-        y: Tensor = flow(x)[0].detach() @ matrix
+        y: Tensor = flow(x)[0].detach() @ matrix.T
         return y
 
-    pack, x, matrix = flows(AFFINE), gaussian(4, (2,)).float(), gaussian(2, (2,)).float()
+    pack, x, matrix = flows(AFFINE), gaussian(4, (2,)).float(), gaussian(3, (2,)).float()
     ours = ask(Networks(pack), mixed, "float32", x, matrix)
     assert_close(ours, each(pack, mixed, "float32", x, matrix), 1e-6)
 
@@ -433,16 +430,10 @@ def test_questions_in_two_precisions_are_not_alike() -> None:
     ]
 
 
-class Hooked(ActNorm):
-    """Its hook changes what it gives."""
-
-    def __init__(self) -> None:
-        super().__init__(2)
-        self.register_forward_hook(lambda _, __, found: (found[0] + 5, found[1]))
-
-
 def test_hooks_of_a_part_are_heeded() -> None:
-    pack = [Chain([ActNorm(2), Hooked()]) for _ in SEEDS]
+    pack = [Chain([ActNorm(2), ActNorm(2)]) for _ in SEEDS]
+    for flow in pack:
+        flow.parts[1].register_forward_hook(lambda _, __, found: (found[0] + 5, found[1]))
     for one in ask(Networks(pack), of_samples, "float32", torch.ones(4, 2)):
         assert torch.equal(one, torch.full((4, 2), 6.0))
 
