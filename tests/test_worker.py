@@ -10,6 +10,7 @@ import torch
 
 from harness import device_memory, registry
 from harness.device_memory import FRACTION, Memory
+from harness.measuring.networks import Networks
 from harness.member_memory import member_bytes
 from harness.record import Status
 from harness.results import ledger
@@ -128,6 +129,22 @@ def test_a_probe_that_breaks_the_rules_is_an_attempt_of_each_cell(
     outcomes = run(tmp_path, cells)
     assert all(sentence in one.message for one in outcomes.values())
     assert len(ledger.last_attempts(tmp_path, "one")) == len(outcomes) == 5
+
+
+def test_an_error_of_the_harness_while_it_measures_is_an_attempt_of_each_cell_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(self: Networks, number: int) -> None:
+        if number == 2:
+            raise ArithmeticError("of the harness")
+
+    monkeypatch.setattr(Networks, "forget", breaks)
+    cells = [(cell.id, cell.specification()) for cell in CELLS]
+    outcomes = run_pack(cells, "one", str(tmp_path), Conditions(), 1)
+    assert [one.cell_id for one in outcomes] == [key for key, _ in cells]
+    assert [one.status for one in outcomes] == [Status.OK] * 2 + [Status.ERROR] * 3
+    assert ledger.committed(tmp_path, "one") == {key for key, _ in cells[:2]}
+    assert ledger.last_attempts(tmp_path, "one").keys() == {key for key, _ in cells[2:]}
 
 
 def test_what_ended_before_a_process_dies_in_a_probe_is_kept(
