@@ -85,8 +85,9 @@ def run_pack(
     done = [cell_id for cell_id, _ in cells if is_committed(folder, suite, cell_id)]
     missing = [cell for cell in cells if cell[0] not in done]
     outcomes = [Outcome(cell_id, Status.OK, 0.0) for cell_id in done]
+    halved = f"the worker died in try {attempt - 1}" if attempt > 1 else ""
     for part in parts(missing, _most(missing, conditions, attempt)):
-        outcomes += _run(part, suite, folder, conditions, attempt)
+        outcomes += _run(part, suite, folder, conditions, attempt, halved)
     return outcomes
 
 

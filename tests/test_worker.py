@@ -227,3 +227,6 @@ def test_after_a_death_a_pack_is_tried_in_smaller_parts(
 ) -> None:
     run(tmp_path, [(cell.id, cell.specification()) for cell in CELLS], attempt=attempt)
     assert trained_at_once(tmp_path) == sizes
+    rows = connect(tmp_path).execute("select provenance from cells").fetchall()
+    reasons = {json.loads(text)["pack_halved"] for (text,) in rows}
+    assert reasons == {f"the worker died in try {attempt - 1}" if attempt > 1 else ""}
