@@ -1,7 +1,8 @@
 """The cells of a pack: build and train their networks at once, then measure them side by side."""
 
+import inspect
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,7 +11,7 @@ from harness import registry
 from harness.bijections.base import Bijection
 from harness.datasets.base import Dataset, Splits
 from harness.datasets.off_distribution import off_distribution
-from harness.measuring.lockstep import Outcome, in_lockstep, outcome
+from harness.measuring.lockstep import Ended, Result, in_lockstep, result
 from harness.measuring.networks import Networks
 from harness.probes.subject import Inputs, Probe, Subject
 from harness.provenance import provenance
@@ -60,6 +61,21 @@ class TrainedCell:
     inputs: Inputs
     seconds: float
     provenance: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A trained cell that has been measured.
+
+    Attributes:
+        trained: The cell.
+        record: What is stored of it, or why there is nothing.
+        seconds: Wall time of its task's and probes' measurements, in seconds.
+    """
+
+    trained: TrainedCell
+    record: Result[CellRecord]
+    seconds: float
 
 
 def train_cells(
@@ -116,21 +132,22 @@ def _member(cell: Cell, dataset: Dataset, device: torch.device) -> Member:
     return Member(flow.to(device), cell.training, regularizer, cell.seed)
 
 
-def measure(pack: Sequence[TrainedCell]) -> list[Outcome[CellRecord]]:
+def measure(pack: Sequence[TrainedCell]) -> Iterator[Measured]:
     """Score and probe the trained cells of a pack; one that diverged is measured as it is.
 
     The probes of all cells run side by side, and what they ask of their networks at once, the
     networks answer as one where that pays. A cell whose task or probe raises has the error as its
-    outcome, and touches no other.
+    result, and touches no other.
+
+    Yields:
+        Each cell, as it ends.
     """
-    begun = time.perf_counter()
-    found = in_lockstep(
-        [_measurements(one) for one in pack], Networks([one.flow for one in pack]).answer
-    )
-    seconds = (time.perf_counter() - begun) / len(pack)
-    return [
-        outcome(_record, one, measured, seconds) for one, measured in zip(pack, found, strict=True)
-    ]
+    networks = Networks([one.flow for one in pack])
+    coroutines = [_measurements(one) for one in pack]
+    for ended in in_lockstep(coroutines, networks.answer, networks.pays):
+        networks.forget(ended.number)
+        one = pack[ended.number]
+        yield Measured(one, result(_record, one, ended), ended.seconds)
 
 
 async def _measurements(one: TrainedCell) -> list[Measurement]:
@@ -143,11 +160,14 @@ async def _measurements(one: TrainedCell) -> list[Measurement]:
     subject = Subject(one.inputs)
     for choice in cell.probes:
         probe: Probe = registry.build("probe", choice)
-        measurements += await probe(subject, generator(cell.seed, f"probe {choice.name}"))
+        found = probe(subject, generator(cell.seed, f"probe {choice.name}"))
+        if not inspect.isawaitable(found):
+            raise TypeError(f"the probe {choice.name!r} is no async function")
+        measurements += await found
     return measurements
 
 
-def _record(one: TrainedCell, measured: Outcome[list[Measurement]], seconds: float) -> CellRecord:
+def _record(one: TrainedCell, ended: Ended[list[Measurement]]) -> CellRecord:
     cell = one.cell
     return CellRecord(
         cell_id=cell.id,
@@ -163,9 +183,9 @@ def _record(one: TrainedCell, measured: Outcome[list[Measurement]], seconds: flo
         seed=cell.seed,
         steps=one.trained.steps,
         train_seconds=one.seconds,
-        probe_seconds=seconds,
+        probe_seconds=ended.seconds,
         finished_ms=time.time_ns() // 1_000_000,
         provenance=one.provenance,
-        measurements=tuple(measured.unwrap()),
+        measurements=tuple(ended.result.unwrap()),
         curve=one.trained.curve,
     )

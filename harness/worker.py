@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from harness.execution import TrainedCell, measure, train_cells
+from harness.execution import Measured, TrainedCell, measure, train_cells
 from harness.memory.freed import keep_freed_memory, release_freed_memory
 from harness.memory.out_of_memory import is_out_of_memory
 from harness.memory.pack_size import size_to_train
@@ -85,8 +85,9 @@ def run_pack(
     done = [cell_id for cell_id, _ in cells if is_committed(folder, suite, cell_id)]
     missing = [cell for cell in cells if cell[0] not in done]
     outcomes = [Outcome(cell_id, Status.OK, 0.0) for cell_id in done]
+    halved = f"the worker died in try {attempt - 1}" if attempt > 1 else ""
     for part in parts(missing, _most(missing, conditions, attempt)):
-        outcomes += _run(part, suite, folder, conditions, attempt)
+        outcomes += _run(part, suite, folder, conditions, attempt, halved)
     return outcomes
 
 
@@ -138,18 +139,27 @@ def _finish(
     pack: Sequence[TrainedCell], suite: str, store: Path, attempt: int
 ) -> Iterator[Outcome]:
     """Measure and commit; what fails here fails for its cell, and nothing is trained again."""
+    left = {one.cell.id: one for one in pack}
     begun = time.perf_counter()
-    measured = measure(pack)
-    share = (time.perf_counter() - begun) / len(pack)
-    for one, result in zip(pack, measured, strict=True):
-        seconds = one.seconds + share
-        try:
-            record = result.unwrap()
-            commit(store, suite, record)
-        except (Exception, SystemExit) as error:
-            yield _failure(error, one.cell.id, suite, store, attempt, seconds)
-        else:
-            yield Outcome(record.cell_id, record.status, seconds)
+    try:
+        for measured in measure(pack):
+            yield _committed(measured, suite, store, attempt)
+            del left[measured.trained.cell.id]
+    except (Exception, SystemExit) as error:
+        seconds = time.perf_counter() - begun
+        for one in left.values():
+            yield _failure(error, one.cell.id, suite, store, attempt, one.seconds + seconds)
+
+
+def _committed(measured: Measured, suite: str, store: Path, attempt: int) -> Outcome:
+    one, begun = measured.trained, time.perf_counter()
+    try:
+        record = measured.record.unwrap()
+        commit(store, suite, record)
+    except (Exception, SystemExit) as error:
+        seconds = one.seconds + measured.seconds + time.perf_counter() - begun
+        return _failure(error, one.cell.id, suite, store, attempt, seconds)
+    return Outcome(record.cell_id, record.status, one.seconds + measured.seconds)
 
 
 def _failure(

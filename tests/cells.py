@@ -9,4 +9,4 @@ from harness.suite.cell import Cell
 
 def run_alone(cell: Cell) -> CellRecord:
     (measured,) = measure(train_cells([cell], torch.device("cpu")))
-    return measured.unwrap()
+    return measured.record.unwrap()

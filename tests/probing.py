@@ -15,5 +15,5 @@ def probed(
     probe: Choice, flow: Bijection, inputs: Inputs, generator: torch.Generator
 ) -> list[Measurement]:
     run: Probe = registry.build("probe", probe)
-    (found,) = in_lockstep([run(Subject(inputs), generator)], Networks([flow]).answer)
-    return found.unwrap()
+    (ended,) = in_lockstep([run(Subject(inputs), generator)], Networks([flow]).answer)
+    return ended.result.unwrap()

@@ -80,7 +80,9 @@ def test_the_example_probe_measures() -> None:
         norms[1].log_scale.fill_(-math.log(10))
     run, inputs = names["largest_sample"](samples=64), Inputs({"test": torch.zeros(1, 2)}, 1.0, 3)
     coroutines = [run(Subject(inputs), generator(0, "docs")) for _ in norms]
-    found = [one.unwrap() for one in in_lockstep(coroutines, Networks(norms).answer)]
+    networks = Networks(norms)
+    ended = in_lockstep(coroutines, networks.answer, networks.pays)
+    found = [one.result.unwrap() for one in sorted(ended, key=lambda one: one.number)]
     largest = float(torch.randn(64, 2, generator=generator(0, "docs")).abs().max())
     assert [[m.value for m in one] for one in found] == [
         [pytest.approx(largest)],

@@ -57,7 +57,7 @@ def test_probes_draw_by_the_cells_seed_and_say_after_which_step(cells: tuple[Cel
     sampling = registry.resolve("probe", {"name": "sampling", "samples": 8})
     cell = cells[1].model_copy(update={"probes": (sampling,), "training": training})
     (trained,) = train_cells([cell], torch.device("cpu"))
-    record = measure([trained])[0].unwrap()
+    record = next(measure([trained])).record.unwrap()
 
     def by(seed: int) -> list[Measurement]:
         source = generator(seed, "probe sampling")

@@ -1,12 +1,15 @@
 """What a worker makes of a pack."""
 
 import json
+import multiprocessing
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from harness import registry
+from harness.measuring.networks import Networks
 from harness.memory import device as device_memory
 from harness.memory.device import FRACTION, Memory
 from harness.memory.member import member_bytes
@@ -89,6 +92,86 @@ def test_a_cell_whose_probe_fails_has_nothing_trained_again(tmp_path: Path) -> N
     assert trained_at_once(tmp_path) == [5] * 4
 
 
+def with_probe(
+    monkeypatch: pytest.MonkeyPatch, name: str, **parameters: str
+) -> list[tuple[str, str]]:
+    """The cells, measured by a probe of a stranger's."""
+    monkeypatch.setitem(registry.BUILT_IN["probe"], name, f"tests.probes.faulty:{name}")
+    probe = registry.resolve("probe", {"name": name, **parameters})
+    cells = [cell.model_copy(update={"probes": (probe,)}) for cell in CELLS]
+    return [(cell.id, cell.specification()) for cell in cells]
+
+
+def test_a_probe_that_raises_for_one_cell_fails_that_cell_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = with_probe(monkeypatch, "fails_once")
+    outcomes = run(tmp_path, cells)
+    failures = {key: one.message for key, one in outcomes.items() if one.status is Status.ERROR}
+    assert failures == {cells[2][0]: "ArithmeticError: the third of five"}
+    assert ledger.committed(tmp_path, "one") == {key for key, _ in cells} - failures.keys()
+    (attempt,) = ledger.last_attempts(tmp_path, "one").values()
+    assert attempt.cell_id == cells[2][0]
+    assert "_third_of_all" in attempt.traceback
+    assert trained_at_once(tmp_path) == [5] * 4
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("not_async", "the probe 'not_async' is no async function"),
+        ("waits_for_something_else", "awaits its subject's answers alone"),
+    ],
+)
+def test_a_probe_that_breaks_the_rules_is_an_attempt_of_each_cell(
+    name: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = with_probe(monkeypatch, name)
+    outcomes = run(tmp_path, cells)
+    assert all(sentence in one.message for one in outcomes.values())
+    assert len(ledger.last_attempts(tmp_path, "one")) == len(outcomes) == 5
+
+
+def test_an_error_of_the_harness_while_it_measures_is_an_attempt_of_each_cell_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(self: Networks, number: int) -> None:
+        if number == 2:
+            raise ArithmeticError("of the harness")
+
+    monkeypatch.setattr(Networks, "forget", breaks)
+    cells = [(cell.id, cell.specification()) for cell in CELLS]
+    outcomes = run_pack(cells, "one", str(tmp_path), Conditions(), 1)
+    assert [one.cell_id for one in outcomes] == [key for key, _ in cells]
+    assert [one.status for one in outcomes] == [Status.OK] * 2 + [Status.ERROR] * 3
+    assert ledger.committed(tmp_path, "one") == {key for key, _ in cells[:2]}
+    assert ledger.last_attempts(tmp_path, "one").keys() == {key for key, _ in cells[2:]}
+
+
+def test_what_ended_before_a_process_dies_in_a_probe_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = with_probe(monkeypatch, "dies", store=str(tmp_path))
+    process = multiprocessing.get_context("fork").Process(target=run, args=(tmp_path, cells))
+    process.start()
+    process.join()
+    assert process.exitcode == 9
+    assert ledger.committed(tmp_path, "one") == {key for key, _ in cells[:2]}
+
+
+def test_probe_seconds_are_each_cells_own(
+    tmp_path: Path,
+) -> None:
+    cells = [(cell.id, cell.specification()) for cell in CELLS]
+    begun = time.perf_counter()
+    outcomes = run(tmp_path, cells)
+    taken = time.perf_counter() - begun
+    query = "select cell_id, train_seconds + probe_seconds from cells"
+    stored = dict(connect(tmp_path).execute(query).fetchall())
+    assert {key: one.seconds for key, one in outcomes.items()} == pytest.approx(stored)
+    assert 0 < sum(stored.values()) < taken
+
+
 def test_a_later_try_of_a_pack_runs_only_what_is_missing(tmp_path: Path) -> None:
     cells = [(cell.id, cell.specification()) for cell in CELLS]
     run(tmp_path, cells[:2])
@@ -145,3 +228,6 @@ def test_after_a_death_a_pack_is_tried_in_smaller_parts(
 ) -> None:
     run(tmp_path, [(cell.id, cell.specification()) for cell in CELLS], attempt=attempt)
     assert trained_at_once(tmp_path) == sizes
+    rows = connect(tmp_path).execute("select provenance from cells").fetchall()
+    reasons = {json.loads(text)["pack_halved"] for (text,) in rows}
+    assert reasons == {f"the worker died in try {attempt - 1}" if attempt > 1 else ""}

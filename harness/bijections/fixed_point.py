@@ -29,7 +29,7 @@ def fixed_point(
     # Of the samples that g is given: which they are, where they are, and which still move.
     which, last, target = torch.arange(len(y), device=y.device), y, y
     moving = torch.ones(len(y), dtype=torch.bool, device=y.device)
-    for count in range(1, maximum_iterations + 1):
+    for count in range(1, maximum_iterations + 1 if len(y) else 0):
         new = target - g(last)
         size = torch.linalg.vector_norm(new, dim=1) + torch.linalg.vector_norm(target, dim=1)
         step = torch.linalg.vector_norm(new - last, dim=1)

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from harness.bijections.base import Bijection
-from harness.measuring.lockstep import Outcome, outcome
+from harness.measuring.as_one import AsOne
+from harness.measuring.lockstep import Result, result
 from harness.probes.subject import DTYPES, Question
 from harness.training.batched import batched
 from harness.training.stack import repeats_weights
@@ -19,7 +20,7 @@ from harness.training.vectorized import State, VectorizedBijection
 Item = TypeVar("Item")
 
 PAYS_TO = {"cpu": 2**13, "cuda": 2**20}
-"""Bytes of a network's inputs up to which networks answer as one (docs/decisions/packs.md)."""
+"""Bytes of a network's inputs up to which networks answer as one (docs/decisions/probes.md)."""
 AT_ONCE = {"cpu": 2**18, "cuda": 2**22}
 """Bytes of inputs of all networks that answer as one."""
 
@@ -35,25 +36,38 @@ class Networks:
         self._flows = flows
         self._device = next((p.device.type for p in flows[0].parameters()), "cpu")
         self._alone: dict[tuple[int, str], Bijection] = {}
-        self._together: dict[Hashable, Bijection] = {}
+        self._together: dict[str, tuple[Hashable, Bijection]] = {}
         # How several networks become one: the fastest way first, and what can do most last.
         self._ways: tuple[_Way, ...] = (batched, VectorizedBijection)
         if repeats_weights(flows[0]):
             self._ways = (VectorizedBijection,)
         self._failed: dict[Callable[..., Any], int] = defaultdict(int)
 
-    def answer(self, questions: Mapping[int, Question[Any]]) -> dict[int, Outcome[Any]]:
+    def pays(self, question: Question[Any]) -> bool:
+        """Whether several networks may answer it as one."""
+        return isinstance(question, Question) and self._at_once(question) > 1
+
+    def answer(self, questions: Mapping[int, Question[Any]]) -> dict[int, Result[Any]]:
         """Of each network's question; those alike are answered as one where that pays."""
         alike: dict[Hashable, list[int]] = defaultdict(list)
+        answers: dict[int, Result[Any]] = {}
         for number, question in questions.items():
-            alike[_kind(question)].append(number)
-        answers = {}
+            if isinstance(question, Question):
+                alike[_kind(question)].append(number)
+            else:
+                what = f"a probe awaits its subject's answers alone, not {question!r}"
+                answers[number] = Result(error=TypeError(what))
         for numbers in alike.values():
             at_once = self._at_once(questions[numbers[0]])
             for begin in range(0, len(numbers), at_once):
                 part = tuple(numbers[begin : begin + at_once])
-                answers.update(self._answer(part, [questions[number] for number in part]))
+                answers |= self._answer(part, [questions[number] for number in part])
         return answers
+
+    def forget(self, number: int) -> None:
+        """Let go of what was made for a network that is asked no more."""
+        for precision in DTYPES:
+            self._alone.pop((number, precision), None)
 
     def _at_once(self, question: Question[Any]) -> int:
         """How many networks answer it as one."""
@@ -63,18 +77,20 @@ class Networks:
 
     def _answer(
         self, numbers: tuple[int, ...], questions: Sequence[Question[Any]]
-    ) -> dict[int, Outcome[Any]]:
+    ) -> dict[int, Result[Any]]:
         function = questions[0].function
         while len(numbers) > 1 and self._failed[function] < len(self._ways):
             way = self._ways[self._failed[function]]
-            found = outcome(self._as_one, way, numbers, questions)
-            if found.error is None:
-                return dict(zip(numbers, map(Outcome, found.unwrap()), strict=True))
+            found = result(self._as_one, way, numbers, questions)
+            if found.value is not None:
+                return dict(zip(numbers, map(Result, found.value), strict=True))
             # It branches on data or does what cannot be vectorised, there was no memory for all
-            # of them, or one of them is at fault: then that one fails by itself.
+            # of them, or one of them is at fault: then that one fails by itself. It is not tried
+            # again in this pack.
             self._failed[function] += 1
+            del found  # whose error might hold memory that the next try needs
         return {
-            number: outcome(self._by_itself, number, question)
+            number: result(self._by_itself, number, question)
             for number, question in zip(numbers, questions, strict=True)
         }
 
@@ -86,17 +102,28 @@ class Networks:
         self, way: "_Way", numbers: tuple[int, ...], questions: Sequence[Question[Any]]
     ) -> list[Any]:
         first, size = questions[0], len(numbers)
-        key = way, numbers, first.precision
-        if key not in self._together:
-            state = self._state(numbers, DTYPES[first.precision])
-            template = self._at(numbers[0], first.precision)
-            self._together[key] = cast(Bijection, way(template, state, size)).eval()
+        if len({len(tensor) for tensor in first.tensors}) > 1:
+            raise ValueError("not every tensor has a row for each sample")
         columns = zip(*(question.tensors for question in questions), strict=True)
         tensors = [torch.cat(column) for column in columns]
-        found = first.function(self._together[key], *tensors)
+        rows = len(tensors[0])
+        network = AsOne(self._made(way, numbers, first.precision), rows)
+        found = first.function(network, *tensors)
         leaves, structure = pytree.tree_flatten(found)
-        parts = zip(*(_apart(leaf, size, len(tensors[0])) for leaf in leaves), strict=True)
+        if not leaves:
+            raise ValueError("no tensor with a row for each sample")
+        parts = zip(*(_apart(leaf, size, rows) for leaf in leaves), strict=True)
         return [pytree.tree_unflatten(list(part), structure) for part in parts]
+
+    def _made(self, way: "_Way", numbers: tuple[int, ...], precision: str) -> Bijection:
+        """The networks as one; the latest in each precision is kept."""
+        key = way, numbers
+        if precision not in self._together or self._together[precision][0] != key:
+            self._together.pop(precision, None)
+            state = self._state(numbers, DTYPES[precision])
+            made = way(self._at(numbers[0], precision), state, len(numbers))
+            self._together[precision] = key, cast(Bijection, made)
+        return self._together[precision][1]
 
     def _state(self, numbers: Sequence[int], dtype: torch.dtype) -> dict[str, Tensor]:
         named = [_state_of(self._flows[number]) for number in numbers]

@@ -80,18 +80,29 @@ class Subject:
         """``await`` it for ``function(network, *tensors)``.
 
         The networks of a pack may answer as one network on all their inputs: where they are asked
-        the same function of tensors alike in shape. So the function treats samples apart, and
-        returns tensors ``(B, …)``, or a tuple or dict of them. One that is not of tensors may
-        return anything: each network answers by itself.
+        the same function of tensors alike in shape. So the function treats samples apart: no mean
+        over them, not even in what it differentiates, and no noise of its own. It returns tensors
+        ``(B, …)``, or a tuple or dict of them. Where it does more with a network than to call it,
+        or its inverse, on all samples, each network answers by itself, and so it does a function
+        of no tensors, which may return anything.
 
         Args:
             function: One object for all networks, such as a function of a module. It sets its own
-                gradient mode: what stands around an ``await`` does not hold within.
+                gradient mode, for none may stand around an ``await``. The network may be the
+                trained one itself.
             precision: ``float32`` or ``float64``. The weights are rounded to float32 first, so
                 that all precisions run the same weights, also those of a network that was trained
                 in float64.
             tensors: Each ``(B, …)``, in that precision.
+
+        Raises:
+            TypeError: It cannot be asked in this way.
         """
+        hash(function)
+        if precision not in DTYPES:
+            raise TypeError(f"the precision is one of {', '.join(DTYPES)}, not {precision!r}")
+        if wrong := [one for one in tensors if not isinstance(one, Tensor) or one.ndim == 0]:
+            raise TypeError(f"a network is asked about tensors of samples, not {wrong[0]!r}")
         return Question(function, precision, tensors)
 
     async def spectra(self, points: int) -> Spectra:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Self
 
@@ -89,6 +90,13 @@ class Cell(BaseModel):
         """``affine-exp_none_checkerboard_s0-1f2a9c8d7e6b``: readable, then 48 bits of a hash."""
         digest = hashlib.blake2b(self._specification.encode(), digest_size=6).hexdigest()
         return f"{_prefix(self)}-{digest}"
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy, whose id is its own: what was computed of this cell does not come along."""
+        copied = super().model_copy(update=update, deep=deep)
+        for computed in ("_specification", "id"):
+            copied.__dict__.pop(computed, None)
+        return copied
 
     def __hash__(self) -> int:
         """Of the specification; equal cells have the same."""

@@ -26,7 +26,7 @@ def program(cell: Cell) -> str:
     for number in ("learning_rate", "weight_decay", "gradient_clip"):
         del content["training"][number]
     parameters = content["regularizer"]["parameters"]
-    if "weight" in parameters:
+    if isinstance(parameters.get("weight"), int | float):
         parameters["weight"] = parameters["weight"] > 0
     return canonical(content)
 

@@ -112,8 +112,9 @@ def _is_plain_linear(module: nn.Module) -> bool:
 
 
 def _is_hooked(module: nn.Module) -> bool:
-    """Whether its call does more than its ``forward``, which is what is exchanged."""
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+    """Whether its call does something else than its class's ``forward``, which is exchanged."""
+    hooks = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
+    return bool(hooks) or "forward" in vars(module)
 
 
 def _within(state: State, part: str) -> State:

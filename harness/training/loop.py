@@ -15,6 +15,7 @@ from harness.suite.model import Training
 from harness.tasks.base import Task
 from harness.training.batches import Batches
 from harness.training.compilation import Compiler, Step
+from harness.training.contract import check_calls
 from harness.training.optimizer import Optimizer, clip, norms, schedule_factor
 from harness.training.stack import Stack
 
@@ -104,12 +105,16 @@ def train(
         task: Whose loss is minimised.
         batches: Of every member.
         compiler: Compiles the steps, if there is one.
+
+    Raises:
+        ValueError: The network does not keep its contract (:func:`check_calls`).
     """
     settings, regularizer = members[0].settings, members[0].regularizer
     dtype = getattr(torch, settings.precision)
     for member, x in zip(members, batches.draw().to(dtype), strict=True):
         member.flow.to(dtype).train()
         member.flow.initialize(x)
+    check_calls(members[0].flow, x[:2])
     stack = Stack([member.flow for member in members])
     optimizer = Optimizer(stack, [member.settings for member in members])
     noise = [generator(member.seed, "regularizer") for member in members]

@@ -114,8 +114,15 @@ class Stack:
     """
 
     def __init__(self, flows: Sequence[Bijection]) -> None:
+        """Of a pack of networks.
+
+        Raises:
+            ValueError: A parameter has a hook, and there are several networks.
+        """
         self.size = len(flows)
         self._flows = tuple(flows)
+        if self.size > 1 and any(parameter._backward_hooks for parameter in _trained(flows[0])):
+            raise ValueError("a hook of a parameter works in a pack of one only")
         named = {n: p for n, p in flows[0].named_parameters() if p.requires_grad}
         with torch.no_grad():
             rows = [torch.cat([p.reshape(-1) for p in _trained(flow)]) for flow in flows]

@@ -1,11 +1,15 @@
 """Coroutines side by side."""
 
+import gc
+import time
+import weakref
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
 import pytest
+import torch
 
-from harness.measuring.lockstep import Outcome, in_lockstep, outcome
+from harness.measuring.lockstep import Result, in_lockstep, result
 
 
 class Ask:
@@ -18,18 +22,19 @@ class Ask:
 
 def run(
     *coroutines: Coroutine[str, Any, Any],
-) -> tuple[list[Outcome[Any]], list[dict[int, str]]]:
+) -> tuple[list[Result[Any]], list[dict[int, str]]]:
     """How they end, and which questions were open at a time; an answer is the question twice."""
     rounds = []
 
-    def answer(questions: Mapping[int, str]) -> dict[int, Outcome[str]]:
+    def answer(questions: Mapping[int, str]) -> dict[int, Result[str]]:
         rounds.append(dict(questions))
         return {
-            number: Outcome(error=KeyError(what)) if what == "?" else Outcome(what * 2)
+            number: Result(error=KeyError(what)) if what == "?" else Result(what * 2)
             for number, what in questions.items()
         }
 
-    return in_lockstep(coroutines, answer), rounds
+    ended = sorted(in_lockstep(coroutines, answer), key=lambda one: one.number)
+    return [one.result for one in ended], rounds
 
 
 async def asks(*questions: str) -> list[str]:
@@ -80,7 +85,85 @@ def test_whoever_interrupts_is_obeyed() -> None:
         run(fails(KeyboardInterrupt()))
 
 
-def test_an_outcome_is_a_value_or_an_error() -> None:
-    assert outcome(int, "7").unwrap() == 7
+def test_a_result_is_a_value_or_an_error() -> None:
+    assert result(int, "7").unwrap() == 7
     with pytest.raises(ValueError, match="seven"):
-        outcome(int, "seven").unwrap()
+        result(int, "seven").unwrap()
+
+
+def test_what_does_not_wait_runs_to_its_end_before_the_next_begins() -> None:
+    rounds = []
+
+    def answer(questions: Mapping[int, str]) -> dict[int, Result[str]]:
+        rounds.append(dict(questions))
+        return {number: Result(what * 2) for number, what in questions.items()}
+
+    def runs() -> list[Coroutine[str, Any, Any]]:
+        return [asks("a", "B", "c"), asks("d"), asks("e", "B")]
+
+    alone = in_lockstep(runs(), answer, lambda _: False)
+    assert next(alone).result.unwrap() == ["aa", "BB", "cc"]
+    assert rounds == [{0: "a"}, {0: "B"}, {0: "c"}]
+    assert [one.number for one in alone] == [1, 2]
+    rounds.clear()
+    some = [one.number for one in in_lockstep(runs(), answer, str.isupper)]
+    assert some == [1, 0, 2]
+    assert rounds == [{0: "a"}, {1: "d"}, {2: "e"}, {0: "B", 2: "B"}, {0: "c"}]
+
+
+def test_what_is_answered_at_once_is_shared_in_time() -> None:
+    def answer(questions: Mapping[int, str]) -> dict[int, Result[str]]:
+        time.sleep(0.4)
+        return {number: Result(what) for number, what in questions.items()}
+
+    async def slow() -> None:
+        await Ask("a")
+        time.sleep(0.3)
+
+    ended = {one.number: one for one in in_lockstep([slow(), asks("b")], answer)}
+    assert ended[0].seconds == pytest.approx(0.5, abs=0.09)
+    assert ended[1].seconds == pytest.approx(0.2, abs=0.09)
+
+
+def test_no_gradient_mode_stands_around_an_await() -> None:
+    async def careless() -> str:
+        with torch.no_grad():
+            answer: str = await Ask("a")
+        return answer
+
+    async def checks() -> bool:
+        await Ask("b")
+        return torch.is_grad_enabled()
+
+    async def forgets() -> str:
+        torch.set_grad_enabled(False)
+        return "a"
+
+    ended, _ = run(careless(), forgets(), checks())
+    assert isinstance(ended[0].error, RuntimeError)
+    assert ended[1].unwrap() == "a"
+    assert ended[2].unwrap()
+    assert torch.is_grad_enabled()
+
+
+class Large:
+    """Stands for a tensor."""
+
+
+def test_an_error_holds_nothing_of_what_failed() -> None:
+    seen = []
+
+    async def fails_with_much() -> None:
+        much = Large()
+        seen.append(weakref.ref(much))
+        raise MemoryError
+
+    def fails() -> None:
+        much = Large()
+        seen.append(weakref.ref(much))
+        raise MemoryError
+
+    errors = [run(fails_with_much())[0][0].error, result(fails).error]
+    assert all(isinstance(error, MemoryError) for error in errors)
+    gc.collect()
+    assert [reference() for reference in seen] == [None, None]

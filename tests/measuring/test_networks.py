@@ -12,8 +12,10 @@ from harness import registry
 from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection, Convergence
 from harness.bijections.chain import Chain
+from harness.bijections.lipschitz_network import LipschitzNetwork
+from harness.bijections.residual import Residual
 from harness.measuring.lockstep import in_lockstep
-from harness.measuring.networks import PAYS_TO, Networks
+from harness.measuring.networks import AT_ONCE, PAYS_TO, Networks
 from harness.probes.jacobian import jacobian, spectra
 from harness.probes.subject import DTYPES, Inputs, Probe, Question, Subject
 from harness.seeding import generator
@@ -22,7 +24,7 @@ from tests.networks import cases, gaussian, network
 SEEDS = (0, 1, 2)
 SIZES = {"sampling": "samples"}
 CALLS: list[int] = []
-"""How many samples each call of :func:`recorded` was given."""
+"""How many samples each call of a function here was given."""
 
 
 def flows(case: str, dtype: torch.dtype = torch.float32) -> list[Bijection]:
@@ -322,5 +324,169 @@ def test_no_built_in_probe_falls_back_to_one_by_one(case: str, probe: str) -> No
     inputs = Inputs({"test": gaussian(4, cases()[case][1]).float()}, 1.0, 0)
     run: Probe = registry.build("probe", PROBES[probe])
     coroutines = [run(Subject(inputs), generator(seed, probe)) for seed in SEEDS]
-    assert all(one.unwrap() for one in in_lockstep(coroutines, networks.answer))
+    ended = list(in_lockstep(coroutines, networks.answer, networks.pays))
+    assert len(ended) == len(SEEDS)
+    assert all(one.result.unwrap() for one in ended)
     assert networks.alone == []
+
+
+@torch.no_grad()
+def difference(flow: Bijection, x: Tensor) -> Tensor:
+    """A finite difference, in one call of twice as many samples."""
+    near, far = flow(torch.cat([x, x + 0.1]))[0].chunk(2)
+    change: Tensor = far - near
+    return change
+
+
+@torch.no_grad()
+def in_parts(flow: Bijection, x: Tensor) -> Tensor:
+    return torch.cat([flow(part)[0] for part in torch.split(x, 2)])
+
+
+@torch.no_grad()
+def looks_at_weights(flow: Bijection, x: Tensor) -> Tensor:
+    size = sum(parameter.square().sum() for parameter in flow.parameters())
+    return size.expand(len(x))  # type: ignore[union-attr]
+
+
+@torch.no_grad()
+def looks_at_its_class(flow: Bijection, x: Tensor) -> Tensor:
+    return torch.full_like(x, isinstance(flow, Chain))
+
+
+@torch.no_grad()
+def with_context(flow: Bijection, x: Tensor) -> Tensor:
+    y: Tensor = flow(x, torch.ones(len(x), 1))[0]
+    return y
+
+
+@pytest.mark.parametrize(
+    "function", [difference, in_parts, looks_at_weights, looks_at_its_class, with_context]
+)
+def test_whatever_else_is_done_with_a_network_is_done_with_each_by_itself(
+    function: Callable[..., Any],
+) -> None:
+    pack, x = flows(AFFINE), gaussian(4, (2,)).float()
+    networks = Watched(pack)
+    ours = ask(networks, function, "float32", x)
+    assert networks.alone == [function] * len(SEEDS)
+    assert_close(ours, each(pack, function, "float32", x), 1e-6)
+
+
+def test_a_tensor_without_a_row_a_sample_is_not_cut_into_parts() -> None:
+    def mixed(flow: Bijection, x: Tensor, matrix: Tensor) -> Tensor:
+        y: Tensor = flow(x)[0].detach() @ matrix.T
+        return y
+
+    pack, x, matrix = flows(AFFINE), gaussian(4, (2,)).float(), gaussian(3, (2,)).float()
+    ours = ask(Networks(pack), mixed, "float32", x, matrix)
+    assert_close(ours, each(pack, mixed, "float32", x, matrix), 1e-6)
+
+
+def nothing(flow: Bijection, x: Tensor) -> dict[str, Tensor]:
+    return {}
+
+
+def test_an_answer_of_nothing_is_an_answer() -> None:
+    assert ask(Networks(flows(AFFINE)), nothing, "float32", torch.ones(4, 2)) == [{}, {}, {}]
+
+
+def test_spectra_within_the_limits_of_a_graphics_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the Jacobians of all are too many at a time, each network answers by itself."""
+    monkeypatch.setattr("harness.probes.jacobian.LARGEST", 5 * 2 * 2)
+    pack, x = flows(AFFINE), gaussian(4, (2,))
+    ours = ask(Networks(pack), spectra, "float64", x)
+    assert_close(ours, each(pack, spectra, "float64", x), 1e-9)
+
+
+def test_as_many_networks_answer_as_one_as_there_is_room_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x = gaussian(4, (2,)).float()
+    monkeypatch.setitem(AT_ONCE, "cpu", 2 * x.nbytes + 1)
+    assert calls(Networks(flows(AFFINE)), x, 2 * x, 3 * x) == [8, 4]
+
+
+def test_other_networks_in_turn_are_not_taken_for_the_same() -> None:
+    x, networks = gaussian(4, (2,)).float(), Networks(flows(AFFINE))
+    for numbers in ((0, 1), (1, 2), (0, 2), (0, 1)):
+        found = networks.answer({n: Question(of_samples, "float32", (x,)) for n in numbers})
+        for number in numbers:
+            expected = network(AFFINE, number, torch.float32)[0](x)[0].detach()
+            torch.testing.assert_close(found[number].unwrap(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_questions_in_two_precisions_are_not_alike() -> None:
+    x, networks = gaussian(4, (2,)).float(), Networks(flows(AFFINE))
+    precisions = ("float32", "float64", "float32")
+    found = networks.answer(
+        {
+            number: Question(of_samples, precision, (x.to(DTYPES[precision]),))
+            for number, precision in enumerate(precisions)
+        }
+    )
+    assert [found[number].unwrap().dtype for number in range(3)] == [
+        DTYPES[precision] for precision in precisions
+    ]
+
+
+def test_hooks_of_a_part_are_heeded() -> None:
+    pack = [Chain([ActNorm(2), ActNorm(2)]) for _ in SEEDS]
+    for flow in pack:
+        flow.parts[1].register_forward_hook(lambda _, __, found: (found[0] + 5, found[1]))
+    for one in ask(Networks(pack), of_samples, "float32", torch.ones(4, 2)):
+        assert torch.equal(one, torch.full((4, 2), 6.0))
+
+
+class Doubled(Bijection):
+    """Twice as large while it is trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return x * self.scale * (2 if self.training else 1), x.new_zeros(len(x))
+
+
+def test_networks_as_one_are_in_evaluation_mode() -> None:
+    pack = [Chain([Doubled(), ActNorm(2)]).eval() for _ in SEEDS]
+    for one in ask(Networks(pack), of_samples, "float32", torch.ones(4, 2)):
+        assert torch.equal(one, torch.ones(4, 2))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((of_samples, "float16", torch.ones(2, 2)), "float32, float64"),
+        ((of_samples, "float32", 3.0), "tensors of samples, not 3.0"),
+        ((of_samples, "float32", torch.ones(())), "tensors of samples"),
+        (([], "float32", torch.ones(2, 2)), "unhashable"),
+    ],
+)
+def test_what_cannot_be_asked_is_said(arguments: Any, sentence: str) -> None:
+    with pytest.raises(TypeError, match=sentence):
+        Subject(Inputs({}, 1.0, 0)).ask(*arguments)
+
+
+def test_what_is_no_question_fails_its_asker_alone() -> None:
+    networks = Networks(flows(AFFINE))
+    question = Question(of_samples, "float32", (torch.ones(2, 2),))
+    found = networks.answer({0: None, 1: question})  # type: ignore[dict-item]
+    assert isinstance(found[0].error, TypeError)
+    assert found[1].unwrap().shape == (2, 2)
+
+
+class Odd(Residual):
+    """Its inverse is its own."""
+
+    def inverse_with_convergence(
+        self, y: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Convergence]:
+        return y + 1, y.new_zeros(len(y)), Convergence.closed_form(y)
+
+
+def test_a_subclass_of_a_block_is_not_taken_for_the_block() -> None:
+    pack = [Odd(LipschitzNetwork(2, 4, 1, 0.5, generator(seed, "odd"))) for seed in SEEDS]
+    found = ask(Networks(pack), root, "float32", torch.ones(4, 2))
+    assert all(torch.equal(x, torch.full((4, 2), 2.0)) for x, _, _ in found)

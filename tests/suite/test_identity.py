@@ -210,3 +210,12 @@ def test_ids_are_file_names(name: str) -> None:
     assert prefix.endswith(f"_s{one.seed}")
     assert all(c.isascii() and (c.isalnum() or c in "_-.") for c in one.id)
     assert one.id[0].isalnum()
+
+
+def test_a_changed_copy_of_a_cell_has_an_id_of_its_own() -> None:
+    first = cell()
+    assert first.id == cell().id
+    changed = first.model_copy(update={"seed": 7})
+    assert changed.id == cell(seed=7).id
+    assert '"seed":7' in changed.specification()
+    assert first.id == cell().id

@@ -221,7 +221,8 @@ def test_a_pack_measures_what_its_members_would_alone(names: tuple[str, str, str
         for name, size in (("bi_lipschitz", "points"), ("sampling", "samples"))
     )
     cells = [cell.model_copy(update={"seed": seed, "probes": probes}) for seed in (0, 1)]
-    together = [one.unwrap() for one in measure(train_cells(cells, torch.device("cpu")))]
+    ended = [one.record.unwrap() for one in measure(train_cells(cells, torch.device("cpu")))]
+    together = sorted(ended, key=lambda record: record.seed)
     for ours, theirs in zip(together, map(run_alone, cells), strict=True):
         assert ours.cell_id == theirs.cell_id
         assert len(ours.measurements) == len(theirs.measurements) > 50
