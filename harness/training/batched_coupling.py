@@ -20,7 +20,7 @@ class BatchedCoupling(Layer, Coupling):
 
     def __init__(self, coupling: Coupling, conditioner: BatchedPerceptron) -> None:
         transformer = coupling.transformer
-        super().__init__(coupling.first, transformer, conditioner, swap=coupling.swap)
+        super().__init__(coupling.parts, transformer, conditioner, swap=coupling.swap)
         self._perceptron = conditioner.perceptron
         self.size, self.in_turn = self._perceptron.size, self._perceptron.parameters
 
