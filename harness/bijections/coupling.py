@@ -79,7 +79,9 @@ class Coupling(Bijection):
     def _boxes(self, box: Box) -> tuple[Box, Box, Box]:
         """Boxes of the kept part, of the changed part and of the conditioner's output."""
         ends = [self.split(end.unsqueeze(0)) for end in box]
-        kept, changed = (Box(*(part.squeeze(0) for part in parts)) for parts in zip(*ends))
+        kept, changed = (
+            Box(*(part.squeeze(0) for part in parts)) for parts in zip(*ends, strict=True)
+        )
         if self.context:  # a context may be anything, and so may the output
             shape = (self.transformer.parameters_per_element * len(changed.lower),)
             anything = kept.lower.new_full(shape + changed.lower.shape[1:], torch.inf)
@@ -106,4 +108,9 @@ class Coupling(Bijection):
         if moved is None:
             return None
         ends = [self.join(a.unsqueeze(0), b.unsqueeze(0)) for a, b in zip(kept, moved, strict=True)]
-        return Box(*(end.squeeze(0) for end in ends))
+        lower, upper = (end.squeeze(0) for end in ends)
+        # What is lost, as 0 · ∞ is, may be anything.
+        return Box(
+            torch.where(lower.isnan(), -torch.inf, lower),
+            torch.where(upper.isnan(), torch.inf, upper),
+        )

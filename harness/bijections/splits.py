@@ -49,7 +49,9 @@ class Halves(Split):
 
     def __init__(self, first: int) -> None:
         if first < 1:
-            message = f"a coupling splits its channels in two, so 'first' is at least 1, not {first}"
+            message = (
+                f"a coupling splits its channels in two, so 'first' is at least 1, not {first}"
+            )
             raise ValueError(message)
         self.first = first
 
@@ -107,8 +109,8 @@ class Checkerboard(Split):
         return first, second
 
     def together(self, first: Tensor, second: Tensor) -> Tensor:
-        upper_first, lower_first = first.unflatten(2, (-1, 2)).unbind(3)
-        upper_second, lower_second = second.unflatten(2, (-1, 2)).unbind(3)
+        upper_first, lower_first = _pairs(first)
+        upper_second, lower_second = _pairs(second)
         upper = torch.stack([upper_first, upper_second], dim=4).flatten(3, 4)
         lower = torch.stack([lower_second, lower_first], dim=4).flatten(3, 4)
         return torch.stack([upper, lower], dim=3).flatten(2, 3)
@@ -119,3 +121,9 @@ class Checkerboard(Split):
 
     def read(self, h: Tensor, *, second: bool) -> Tensor:
         return self.apart(h)[0 if second else 1]
+
+
+def _pairs(part: Tensor) -> tuple[Tensor, ...]:
+    """The even and the odd rows."""
+    batch, channels, height, width = part.shape
+    return part.reshape(batch, channels, height // 2, 2, width).unbind(3)

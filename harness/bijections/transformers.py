@@ -175,7 +175,11 @@ class Affine(Transformer):
     def image(self, x: Box, h: Box) -> Box:
         raw, shift = _halves(h)
         values = self.gain_on(raw).values
-        return x.plus(shift).times(values) if self.order == "shift_first" else x.times(values).plus(shift)
+        return (
+            x.plus(shift).times(values)
+            if self.order == "shift_first"
+            else x.times(values).plus(shift)
+        )
 
 
 def _halves(h: Box) -> tuple[Box, Box]:

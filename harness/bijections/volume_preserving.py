@@ -35,10 +35,10 @@ class VolumePreserving(Affine):
     def gain_on(self, raw: Box) -> Gain:
         """With P the projection onto sum zero, ``∂log e/∂h = P diag(l')`` and ``‖P‖ ≤ 1``.
 
-        So ``‖diag(w) ∂log e/∂h‖ ≤ max |w| · max l'`` at each pixel, and likewise with ``w e`` for w.
-        ``log e_i`` is largest where its own log is and all others are least.
+        So ``‖diag(w) ∂log e/∂h‖ ≤ max |w| · max l'`` at each pixel, and likewise with
+        ``w e`` for w. ``log e_i`` is largest where its own log is and all others are least.
         """
-        log = self.scale.range_on(raw).increasing(lambda value: value.log())
+        log = self.scale.log_range_on(raw)
         channels = len(log.lower)
         share = 1 - 1 / channels
         rest = [(end.sum(0, keepdim=True) - end) / channels for end in log]
@@ -64,8 +64,8 @@ def _centred(values: Tensor) -> Tensor:
 @entry(version=1)
 def volume_preserving(
     *,
-    scale: Annotated[dict[str, Any], Nested("scale_map")] = "exp",  # type: ignore[assignment]
+    scale: Annotated[dict[str, Any], Nested("scale_map")] = "bounded_exp",  # type: ignore[assignment]
     order: Order = "scale_first",
 ) -> Transformer:
-    """Affine with log-scales that sum to zero (GIN): the log-det is zero, the bounds as affine's."""
+    """Affine with log-scales that sum to zero (GIN): log-det 0, and bounds on a box only."""
     return VolumePreserving(registry.build("scale_map", scale), order)

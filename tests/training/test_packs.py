@@ -28,6 +28,7 @@ SMALL = {
     "affine": {"couplings": 4, "width": 8},
     "glow": {"steps": 1, "width": 8},
     "residual": {"blocks": 2, "width": 8},
+    "volume_preserving": {"couplings": 4, "width": 8},
 }
 """Parameters that make an architecture small; another plug-in's are its defaults."""
 

@@ -1,5 +1,7 @@
 """What a scale map is, and what it does on an interval."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -46,11 +48,18 @@ class ScaleMap:
 
     def range_on(self, h: Box) -> Box:
         """``[inf g, sup g]`` on each interval: g increases, so its ends suffice."""
-        limits = (
-            torch.where(end.isinf(), self.lower if end is h.lower else self.upper, self.value(end))
-            for end in h
+        return Box(
+            torch.where(h.lower.isinf(), self.lower, self.value(h.lower)),
+            torch.where(h.upper.isinf(), self.upper, self.value(h.upper)),
         )
-        return Box(*limits)
+
+    def log_range_on(self, h: Box) -> Box:
+        """``[inf log g, sup log g]``: where g itself would vanish, its log still has a number."""
+        lower = math.log(self.lower) if self.lower > 0 else -math.inf
+        return Box(
+            torch.where(h.lower.isinf(), lower, self.log(h.lower)),
+            torch.where(h.upper.isinf(), math.log(self.upper), self.log(h.upper)),
+        )
 
     def largest_slope(self, h: Box) -> Tensor:
         """``sup g'`` on each interval, of the box's shape."""

@@ -11,6 +11,8 @@ from harness.bijections.scale_maps.base import ScaleMap
 from harness.registry import entry
 
 Limit = Annotated[float, Field(gt=1, le=1e6)]
+FREIA_LIMIT = 7.38905609893065
+"""``e²``: its clamp of the log-scale is 2."""
 
 
 class Exponential(ScaleMap):
@@ -123,7 +125,7 @@ def bounded_exp(*, limit: Limit = 2.0) -> ScaleMap:
 
 
 @entry(version=1)
-def arctan_clamp(*, limit: Limit = math.exp(2)) -> ScaleMap:
+def arctan_clamp(*, limit: Limit = FREIA_LIMIT) -> ScaleMap:
     """exp(log(limit) (2/π) arctan h), in (1/limit, limit): FrEIA's, whose clamp is log(limit)."""
     return ArctanClamp(limit)
 

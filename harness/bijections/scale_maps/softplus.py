@@ -51,5 +51,5 @@ def _crossing(floor: float) -> float:
 
 @entry(version=1)
 def softplus(*, floor: Annotated[float, Field(ge=1e-6, lt=1)] = 0.01) -> ScaleMap:
-    """Floor + softplus(h + c), in (floor, ∞), 1 at h = 0: a bounded inverse, a slow growth."""
+    """A floor plus the softplus of h, in (floor, ∞): a bounded inverse, a slow growth."""
     return Softplus(floor)
