@@ -18,6 +18,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
     "affine": (
         *({"scale": name, "couplings": 4} for name in registry.names("scale_map")),
         {"couplings": 4, "order": "shift_first", "split": "alternating"},
+        {"couplings": 4, "volume_preserving": True, "conditioner": "residual_mlp"},
     ),
     "additive": (
         {"couplings": 4},
@@ -26,7 +27,6 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
     ),
     "glow": ({"steps": 2, "width": 8}, {"steps": 1, "width": 8, "transformer": "additive"}),
     "residual": ({"blocks": 2, "width": 8}, {"blocks": 2, "width": 3, "coefficient": 0.5}),
-    "volume_preserving": ({"couplings": 4},),
 }
 
 

@@ -9,7 +9,6 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "affine": "harness.architectures.affine:affine",
         "glow": "harness.architectures.glow:glow",
         "residual": "harness.architectures.residual:residual",
-        "volume_preserving": "harness.architectures.volume_preserving:volume_preserving",
     },
     "regularizer": {
         "none": "harness.regularizers.none:none",

@@ -28,7 +28,6 @@ SMALL = {
     "affine": {"couplings": 4, "width": 8},
     "glow": {"steps": 1, "width": 8},
     "residual": {"blocks": 2, "width": 8},
-    "volume_preserving": {"couplings": 4, "width": 8},
 }
 """Parameters that make an architecture small; another plug-in's are its defaults."""
 

@@ -17,6 +17,7 @@ from harness.bijections.permutation import Permutation
 from harness.bijections.reshape import Squeeze
 from harness.bijections.residual_mlp import ResidualMLP
 from harness.bijections.scale_maps.exponentials import Exponential
+from harness.bijections.scale_maps.sigmoids import BoundedSigmoid, Sigmoid
 from harness.bijections.splits import Alternating, Checkerboard, Halves, Split
 from harness.bijections.transformers import Additive, Affine, Transformer
 from harness.bijections.volume_preserving import VolumePreserving
@@ -161,7 +162,7 @@ CASES: dict[str, tuple[Build, tuple[int, ...]]] = {
     **{f"affine {given}": (affine(given), (5,)) for given in MAPS},
     "additive": (lambda source: coupled(Additive(), source), (5,)),
     "affine, shift first": (
-        lambda source: coupled(Affine(Exponential(), "shift_first"), source),
+        lambda source: coupled(Affine(Sigmoid(0.0), "shift_first"), source),
         (5,),
     ),
     "volume preserving": (lambda source: coupled(VolumePreserving(Exponential()), source), (5,)),
@@ -171,7 +172,7 @@ CASES: dict[str, tuple[Build, tuple[int, ...]]] = {
     ),
     "alternating": (lambda source: coupled(Additive(), source, Alternating()), (5,)),
     "residual conditioner": (
-        lambda source: coupled(Affine(Exponential()), source, network=ResidualMLP),
+        lambda source: coupled(Affine(BoundedSigmoid(0.5)), source, network=ResidualMLP),
         (5,),
     ),
     "checkerboard": (checkered, (1, 2, 4)),
