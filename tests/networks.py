@@ -25,7 +25,11 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"couplings": 3, "mixing": "lu", "actnorm": False},
         {"couplings": 3, "split": "alternating", "conditioner": "residual_mlp"},
     ),
-    "glow": ({"steps": 2, "width": 8}, {"steps": 1, "width": 8, "transformer": "additive"}),
+    "glow": (
+        {"steps": 2, "width": 8},
+        {"steps": 1, "width": 8, "transformer": "additive"},
+        {"steps": 2, "width": 8, "split": "checkerboard"},
+    ),
     "residual": ({"blocks": 2, "width": 8}, {"blocks": 2, "width": 3, "coefficient": 0.5}),
 }
 
