@@ -20,7 +20,7 @@ from harness.bijections.coupling import Coupling
 from harness.bijections.coupling_bounds import shear_norm
 from harness.bijections.linear import LULinear
 from harness.bijections.networks import Conditioner, convolution, convolutional_network, linear, mlp
-from harness.bijections.residual_mlp import ResidualMLP
+from harness.bijections.residual_mlp import ResidualBlock, ResidualMLP
 from harness.bijections.scale_maps.exponentials import Exponential
 from harness.bijections.splits import Alternating, Checkerboard, Halves, Split
 from harness.bijections.transformers import Affine, Order, Transformer
@@ -369,6 +369,16 @@ def test_a_networks_image_and_slope_hold(case: str, radius: float) -> None:
         assert found <= network.lipschitz(rows)  # type: ignore[operator]
     if radius < 1e-2:  # in a small box little is lost
         assert (image.upper - image.lower).max() < 200 * outputs * radius
+
+
+def test_a_residual_block_that_adds_nothing_is_the_identity() -> None:
+    block = ResidualBlock(3, generator(0, "n"))
+    with torch.no_grad():
+        block.second.weight.zero_()
+        block.second.bias.zero_()
+    assert block.lipschitz() == 1
+    box = Box.of(gaussian(4, (3,)))
+    assert all(torch.equal(*ends) for ends in zip(block.image(box), box, strict=True))
 
 
 def test_silu_of_an_interval() -> None:
