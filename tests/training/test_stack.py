@@ -153,6 +153,13 @@ def affine(given: object) -> Build:
     return lambda source: coupled(Affine(scale), source)
 
 
+class Negated(Halves):
+    """Shows its conditioner the negative of the kept part."""
+
+    def shown(self, part: Tensor, *, second: bool) -> Tensor:
+        return -part
+
+
 def checkered(source: torch.Generator) -> Bijection:
     conditioner = convolutional_network(1, 2, 3, source)
     return Coupling(Checkerboard(), Affine(Exponential()), conditioner)
@@ -175,6 +182,7 @@ CASES: dict[str, tuple[Build, tuple[int, ...]]] = {
         lambda source: coupled(Affine(BoundedSigmoid(0.5)), source, network=ResidualMLP),
         (5,),
     ),
+    "a split of another kind": (lambda source: coupled(Additive(), source, Negated(2)), (5,)),
     "checkerboard": (checkered, (1, 2, 4)),
     "no gradients by hand": (lambda source: coupled(Doubling(), source), (5,)),
     "one input": (one_input, (3,)),
