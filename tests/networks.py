@@ -15,9 +15,21 @@ SHAPES: tuple[Shape, ...] = ((2,), (5,), (1, 8, 8))
 
 # An architecture is tested with each scale map; others by their defaults.
 VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
-    "affine": tuple({"scale": name, "couplings": 4} for name in registry.names("scale_map")),
-    "additive": ({"couplings": 4}, {"couplings": 3, "mixing": "lu", "actnorm": False}),
-    "glow": ({"steps": 2, "width": 8}, {"steps": 1, "width": 8, "transformer": "additive"}),
+    "affine": (
+        *({"scale": name, "couplings": 4} for name in registry.names("scale_map")),
+        {"couplings": 4, "order": "shift_first", "split": "alternating"},
+        {"couplings": 4, "volume_preserving": True, "conditioner": "residual_mlp"},
+    ),
+    "additive": (
+        {"couplings": 4},
+        {"couplings": 3, "mixing": "lu", "actnorm": False},
+        {"couplings": 3, "split": "alternating", "conditioner": "residual_mlp"},
+    ),
+    "glow": (
+        {"steps": 2, "width": 8},
+        {"steps": 1, "width": 8, "transformer": "additive"},
+        {"steps": 2, "width": 8, "split": "checkerboard"},
+    ),
     "residual": ({"blocks": 2, "width": 8}, {"blocks": 2, "width": 3, "coefficient": 0.5}),
 }
 

@@ -42,7 +42,7 @@ def test_every_room_has_its_rule() -> None:
 
 @pytest.mark.parametrize("room", MAY_IMPORT)
 def test_a_room_knows_only_what_is_upstream(room: str) -> None:
-    for file in (HARNESS / room).glob("*.py"):
+    for file in (HARNESS / room).rglob("*.py"):
         for name in imported(file):
             if name.startswith("harness."):
                 assert name.split(".")[1] in {room, *MAY_IMPORT[room]}, f"{file.name}: {name}"

@@ -13,10 +13,14 @@ from harness.bijections.linear import LULinear
 from harness.bijections.networks import mlp
 from harness.bijections.permutation import Permutation
 from harness.bijections.reshape import Flatten
+from harness.bijections.residual_mlp import ResidualMLP
+from harness.bijections.splits import Alternating, Halves
 from harness.bijections.transformers import Transformer
 from harness.registry import Shape
 
 Mixing = Literal["permutation", "lu"]
+SplitName = Literal["halves", "alternating"]
+ConditionerName = Literal["mlp", "residual_mlp"]
 
 
 def coupling_flow(
@@ -29,8 +33,10 @@ def coupling_flow(
     layers: int,
     mixing: Mixing,
     actnorm: bool,
+    split: SplitName = "halves",
+    conditioner: ConditionerName = "mlp",
 ) -> Bijection:
-    """Steps of [ActNorm,] mixing, coupling over the flattened input; the kept half alternates.
+    """Steps of [ActNorm,] mixing, coupling over the flattened input; the kept part alternates.
 
     In two dimensions a permutation either does nothing or undoes the alternation, so a
     permutation is used from three dimensions on.
@@ -42,7 +48,8 @@ def coupling_flow(
     if dimension < 2:
         message = f"a coupling splits its input, so it needs at least 2 dimensions, not {dimension}"
         raise ValueError(message)
-    first = dimension // 2
+    parting = Halves(dimension // 2) if split == "halves" else Alternating()
+    network = mlp if conditioner == "mlp" else ResidualMLP
     parts: list[Bijection] = [Flatten(shape)]
     for number in range(couplings):
         if actnorm:
@@ -52,8 +59,10 @@ def coupling_flow(
         elif dimension > 2:
             parts.append(Permutation.random(dimension, generator))
         swap = number % 2 == 1
-        kept, changed = (dimension - first, first) if swap else (first, dimension - first)
+        kept, changed = (
+            reversed(parting.channels(dimension)) if swap else parting.channels(dimension)
+        )
         outputs = transformer.parameters_per_element * changed
-        conditioner = mlp(kept, outputs, width, layers, generator)
-        parts.append(Coupling(first, transformer, conditioner, swap=swap))
+        inner = network(kept, outputs, width, layers, generator)
+        parts.append(Coupling(parting, transformer, inner, swap=swap))
     return Chain(parts)

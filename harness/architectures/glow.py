@@ -1,6 +1,6 @@
 """Glow for small images."""
 
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
 from pydantic import Field
@@ -14,18 +14,22 @@ from harness.bijections.linear import LULinear
 from harness.bijections.multiscale import MultiScale
 from harness.bijections.networks import convolutional_network
 from harness.bijections.reshape import Squeeze
+from harness.bijections.splits import Checkerboard, Halves
 from harness.bijections.transformers import Transformer
 from harness.registry import Combination, Nested, Shape, entry
 
 
 def _refuses(combination: Combination) -> str | None:
-    shape, levels = combination.shape, combination.architecture.parameters["levels"]
+    shape, parameters = combination.shape, combination.architecture.parameters
+    levels, checkered = cast(int, parameters["levels"]), parameters["split"] == "checkerboard"
     if len(shape) != 3:
         return f"glow needs images (channels, height, width), and this dataset's shape is {shape}"
-    factor = 2 ** cast(int, levels)
+    factor = 2 ** (levels + checkered)  # what is left after all levels is parted once more
     if shape[1] % factor or shape[2] % factor:
+        also = ", and parts what is left into the pixels of a checkerboard" if checkered else ""
         return (
-            f"glow halves height and width at each of {levels} levels, which {shape} does not allow"
+            f"glow halves height and width at each of {levels} levels{also}, "
+            f"which {shape} does not allow"
         )
     return None
 
@@ -39,25 +43,29 @@ def glow(
     levels: Annotated[int, Field(ge=1)] = 2,
     steps: Annotated[int, Field(ge=1)] = 4,
     width: Annotated[int, Field(ge=1)] = 32,
+    split: Literal["channels", "checkerboard"] = "channels",
 ) -> Bijection:
     """Glow: multi-scale, ActNorm, 1×1 convolution and coupling by a small convolutional network.
 
-    Kingma & Dhariwal 2018, arXiv 1807.03039. ``steps`` is per level.
+    Kingma & Dhariwal 2018, arXiv 1807.03039. ``steps`` is per level. A checkerboard is RealNVP's
+    split (arXiv 1605.08803): which pixels are kept alternates from step to step.
     """
     channels, height, width_of_image = shape
     parts, shapes = [], []
     elementwise: Transformer = registry.build("transformer", transformer)
     for _ in range(levels):
         channels, height, width_of_image = 4 * channels, height // 2, width_of_image // 2
-        first = channels // 2
+        parting = Halves(channels // 2) if split == "channels" else Checkerboard()
+        kept, changed = parting.channels(channels)
         level: list[Bijection] = [Squeeze()]
-        for _ in range(steps):
-            outputs = elementwise.parameters_per_element * (channels - first)
-            conditioner = convolutional_network(first, outputs, width, generator)
+        for number in range(steps):
+            outputs = elementwise.parameters_per_element * changed
+            conditioner = convolutional_network(kept, outputs, width, generator)
+            swap = split == "checkerboard" and number % 2 == 1
             level += [
                 ActNorm(channels),
                 LULinear(channels, generator),
-                Coupling(first, elementwise, conditioner),
+                Coupling(parting, elementwise, conditioner, swap=swap),
             ]
         parts.append(Chain(level))
         shapes.append((channels, height, width_of_image))

@@ -8,46 +8,109 @@ from torch import Tensor, nn
 from harness.bijections.base import Bijection, BiLipschitz, sum_per_sample
 from harness.bijections.box import Box
 from harness.bijections.networks import Conditioner
+from harness.bijections.splits import Halves, Split
 from harness.bijections.transformers import Transformer
 
 
 class Coupling(Bijection):
-    """``y_a = x_a``, ``y_b = T(x_b; t(x_a))`` with the split in dimension 1.
+    """``y_a = x_a``, ``y_b = T(x_b; t(x_a))``.
 
     Args:
-        first: How many channels (or vector elements) come first.
+        split: What a and b are; a number stands for the first channels (or vector elements) and
+            the others.
         transformer: The elementwise map T.
         conditioner: The network t, from the kept part to T's parameters.
         swap: Keep the second part and transform the first, instead of the reverse.
+        context: How many features of a context the conditioner takes beside the kept part, after
+            its channels; 0 for a coupling that looks at none. ``(B, context)``, and for images
+            also ``(B, context, H, W)``.
     """
 
     def __init__(
-        self, first: int, transformer: Transformer, conditioner: nn.Module, *, swap: bool = False
+        self,
+        split: int | Split,
+        transformer: Transformer,
+        conditioner: nn.Module,
+        *,
+        swap: bool = False,
+        context: int = 0,
     ) -> None:
         super().__init__()
-        self.first, self.swap = first, swap
+        self.parts = Halves(split) if isinstance(split, int) else split
+        self.swap, self.context = swap, context
         self.transformer, self.conditioner = transformer, conditioner
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The part that is kept and the part that is changed."""
-        # One split: its gradient is one concatenation, where two slices would each fill a tensor.
-        a, b = torch.split(x, [self.first, x.shape[1] - self.first], dim=1)
-        return (b, a) if self.swap else (a, b)
+        first, second = self.parts.apart(x)
+        return (second, first) if self.swap else (first, second)
 
     def join(self, kept: Tensor, changed: Tensor) -> Tensor:
         """The inverse of :meth:`split`."""
-        return torch.cat([changed, kept] if self.swap else [kept, changed], dim=1)
+        parts = (changed, kept) if self.swap else (kept, changed)
+        return self.parts.together(*parts)
+
+    def _condition(self, kept: Tensor, context: Tensor | None) -> Tensor:
+        given = self.parts.shown(kept, second=self.swap)
+        if self.context:
+            given = torch.cat([given, self._beside(given, context)], dim=1)
+        return self.parts.read(self.conditioner(given), second=self.swap)
+
+    def _beside(self, given: Tensor, context: Tensor | None) -> Tensor:
+        if context is None or context.shape[1] != self.context:
+            found = "none" if context is None else f"one of {context.shape[1]}"
+            message = f"a coupling conditional on {self.context} features of 'context' was given"
+            raise ValueError(f"{message} {found}")
+        if context.ndim < given.ndim:  # the same at every pixel
+            context = context[:, :, None, None].expand(-1, -1, *given.shape[2:])
+        return context
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         kept, changed = self.split(x)
-        changed, log_derivative = self.transformer(changed, self.conditioner(kept))
+        changed, log_derivative = self.transformer(changed, self._condition(kept, context))
         return self.join(kept, changed), sum_per_sample(log_derivative)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         kept, changed = self.split(y)
-        changed, log_derivative = self.transformer.inverse(changed, self.conditioner(kept))
+        h = self._condition(kept, context)
+        changed, log_derivative = self.transformer.inverse(changed, h)
         return self.join(kept, changed), sum_per_sample(log_derivative)
 
+    def _boxes(self, box: Box) -> tuple[Box, Box, Box]:
+        """Boxes of the kept part, of the changed part and of the conditioner's output."""
+        ends = [self.split(end.unsqueeze(0)) for end in box]
+        kept, changed = (
+            Box(*(part.squeeze(0) for part in parts)) for parts in zip(*ends, strict=True)
+        )
+        if self.context:  # a context may be anything, and so may the output
+            shape = (self.transformer.parameters_per_element * len(changed.lower),)
+            anything = kept.lower.new_full(shape + changed.lower.shape[1:], torch.inf)
+            return kept, changed, Box(-anything, anything)
+        given = kept.each(lambda part: self.parts.shown(part, second=self.swap))
+        h = cast(Conditioner, self.conditioner).image(given)
+        return kept, changed, h.each(lambda out: self.parts.read(out, second=self.swap))
+
     def bounds(self, box: Box | None = None) -> BiLipschitz:
-        conditioner = cast(Conditioner, self.conditioner)
-        return self.transformer.coupling_bounds(conditioner.lipschitz())
+        """The transformer's, given the conditioner's Lipschitz bound and, on a box, its range.
+
+        They hold for every context: with one held fixed, the conditioner's constant in the kept
+        part is at most that in all its inputs.
+        """
+        lipschitz = cast(Conditioner, self.conditioner).lipschitz
+        if box is None:
+            return self.transformer.coupling_bounds(lipschitz())
+        _, changed, h = self._boxes(box)
+        return self.transformer.coupling_bounds_on(changed, h, lipschitz)
+
+    def image(self, box: Box) -> Box | None:
+        kept, changed, h = self._boxes(box)
+        moved = self.transformer.image(changed, h)
+        if moved is None:
+            return None
+        ends = [self.join(a.unsqueeze(0), b.unsqueeze(0)) for a, b in zip(kept, moved, strict=True)]
+        lower, upper = (end.squeeze(0) for end in ends)
+        # What is lost, as 0 · ∞ is, may be anything.
+        return Box(
+            torch.where(lower.isnan(), -torch.inf, lower),
+            torch.where(upper.isnan(), torch.inf, upper),
+        )

@@ -6,15 +6,19 @@ Weights are drawn from a given generator, never from the global one.
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import skip_init
 
+from harness.bijections import interval
+from harness.bijections.box import Box
 from harness.bijections.spectral import convolution_upper_bound, exact_norm
 
 Layer = nn.Linear | nn.Conv2d
+EVERYTHING = slice(None)
 
 SILU_LIPSCHITZ = 1.09983932013
 """``max |d/dx x·σ(x)|``, at x = 2.3993572805, rounded up."""
@@ -34,6 +38,12 @@ def convolution(inputs: int, outputs: int, size: int, generator: torch.Generator
     )
     _initialise(layer, generator)
     return layer
+
+
+def norm(layer: Layer, outputs: slice = EVERYTHING) -> float:
+    """An upper bound of the norm of a layer, or of some of its outputs."""
+    of_weight = exact_norm if isinstance(layer, nn.Linear) else convolution_upper_bound
+    return of_weight(layer.weight[outputs])
 
 
 def _initialise(layer: Layer, generator: torch.Generator) -> None:
@@ -63,13 +73,19 @@ class Conditioner(nn.Module):
             x = layer(F.silu(x) if number else x)
         return x
 
-    def lipschitz(self) -> float:
-        """``Lip ≤ Π ‖W_i‖₂ · Lip(SiLU)^(n-1)``."""
-        bound = SILU_LIPSCHITZ ** (len(self.layers) - 1)
-        for layer in self.layers:
-            norm = exact_norm if isinstance(layer, nn.Linear) else convolution_upper_bound
-            bound *= norm(layer.weight)  # type: ignore[arg-type]
+    def lipschitz(self, outputs: slice = EVERYTHING) -> float:
+        """``Lip ≤ Π ‖W_i‖₂ · Lip(SiLU)^(n-1)`` of some of the outputs (dimension 1)."""
+        *before, last = cast(list[Layer], list(self.layers))
+        bound = SILU_LIPSCHITZ ** len(before) * norm(last, outputs)
+        for layer in before:
+            bound *= norm(layer)
         return bound
+
+    def image(self, box: Box) -> Box:
+        """A box around the outputs, by interval bounds layer by layer."""
+        for number, layer in enumerate(cast(list[Layer], list(self.layers))):
+            box = interval.layer(layer, interval.silu(box) if number else box)
+        return box
 
 
 def mlp(

@@ -1,15 +1,25 @@
 """Elementwise transformers of a coupling."""
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from harness import registry
 from harness.bijections.base import BiLipschitz
+from harness.bijections.box import Box
+from harness.bijections.coupling_bounds import (
+    Gain,
+    Lipschitz,
+    scale_then_shift,
+    shear_norm,
+    shift_then_scale,
+)
 from harness.bijections.scale_maps import ScaleMap
 from harness.registry import Nested, entry
+
+Order = Literal["scale_first", "shift_first"]
 
 
 class Transformer(nn.Module):
@@ -43,6 +53,20 @@ class Transformer(nn.Module):
         """Global bounds of the coupling whose conditioner has that Lipschitz bound."""
         raise NotImplementedError
 
+    def coupling_bounds_on(self, x: Box, h: Box, lipschitz: Lipschitz) -> BiLipschitz:
+        """Bounds of the coupling on a box: if nothing better is known, the global ones.
+
+        Args:
+            x: Around the changed part.
+            h: Around the conditioner's output.
+            lipschitz: Bounds the Lipschitz constant of some of the conditioner's outputs.
+        """
+        return self.coupling_bounds(lipschitz(slice(None)))
+
+    def image(self, x: Box, h: Box) -> Box | None:
+        """A box around y for all x and h in those boxes; ``None`` where none is known."""
+        return None
+
 
 class Additive(Transformer):
     """``y = x + h``: NICE (arXiv 1410.8516)."""
@@ -65,35 +89,69 @@ class Additive(Transformer):
 
         Tight at a point where ``‖J_t‖₂ = L``; sharper than the ``1 + L`` of arXiv 2006.09347.
         """
-        bound = (conditioner_lipschitz + math.hypot(conditioner_lipschitz, 2)) / 2
+        bound = shear_norm(conditioner_lipschitz, 1.0)
         return BiLipschitz(bound, bound)
+
+    def image(self, x: Box, h: Box) -> Box:
+        return x.plus(h)
 
 
 class Affine(Transformer):
-    """``y = x · g(h₁) + h₂``: RealNVP's order, scale then shift (arXiv 1605.08803)."""
+    """``y = x · g(h₁) + h₂`` or ``y = (x + h₂) · g(h₁)``.
+
+    Scale first is RealNVP's order (arXiv 1605.08803), shift first that of Glow's code.
+
+    Args:
+        scale: The map g.
+        order: Which comes first.
+    """
 
     parameters_per_element = 2
 
-    def __init__(self, scale: ScaleMap) -> None:
+    def __init__(self, scale: ScaleMap, order: Order = "scale_first") -> None:
         super().__init__()
         self.scale = scale
+        self.order = order
+
+    def gain(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """The factor of x, and its log."""
+        return self.scale.value(raw), self.scale.log(raw)
+
+    def inverse_gain(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """The factor of y on the way back, and its log."""
+        return self.scale.reciprocal(raw), -self.scale.log(raw)
+
+    def gradient_of_raw(self, raw: Tensor, by_log: Tensor) -> Tensor:
+        """Given the gradient of the factor's log: ``dg = g · d log g``, so no other is needed."""
+        return by_log * self.scale.log_slope(raw)
+
+    def gain_on(self, raw: Box) -> Gain:
+        """What the factor may be on a box."""
+        slopes = self.scale.largest_slope(raw), self.scale.largest_log_slope(raw)
+        return Gain(self.scale.range_on(raw), *slopes)
 
     def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         raw, shift = h.chunk(2, dim=1)
-        return torch.addcmul(shift, x, self.scale.value(raw)), self.scale.log(raw)
+        gain, log = self.gain(raw)
+        if self.order == "shift_first":
+            return (x + shift) * gain, log
+        return torch.addcmul(shift, x, gain), log
 
     def inverse(self, y: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         raw, shift = h.chunk(2, dim=1)
-        return (y - shift) * self.scale.reciprocal(raw), -self.scale.log(raw)
+        gain, log = self.inverse_gain(raw)
+        x = y * gain - shift if self.order == "shift_first" else (y - shift) * gain
+        return x, log
 
     def gradients(
         self, x: Tensor, h: Tensor, by_y: Tensor, by_log: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """``dg = g · d log g``, so all that is needed of g is its value and its log's slope."""
-        raw, _ = h.chunk(2, dim=1)
-        by_x = by_y * self.scale.value(raw)
-        by_raw = torch.addcmul(by_log, by_x, x) * self.scale.log_slope(raw)
-        return by_x, torch.cat([by_raw, by_y], dim=1)
+        raw, shift = h.chunk(2, dim=1)
+        shift_first = self.order == "shift_first"
+        by_x = by_y * self.gain(raw)[0]
+        by_log_gain = torch.addcmul(by_log, by_x, x + shift if shift_first else x)
+        by_raw = self.gradient_of_raw(raw, by_log_gain)
+        return by_x, torch.cat([by_raw, by_x if shift_first else by_y], dim=1)
 
     def coupling_bounds(self, conditioner_lipschitz: float) -> BiLipschitz:
         """None: ``∂y₂/∂x₁ = x₂ g'(h₁) ∂h₁/∂x₁ + …`` grows with ``|x₂|``, whatever g is.
@@ -106,6 +164,29 @@ class Affine(Transformer):
         lower, upper = self.scale.lower, self.scale.upper
         return BiLipschitz(max(1.0, upper), max(1.0, 1 / lower) if lower > 0 else math.inf)
 
+    def coupling_bounds_on(self, x: Box, h: Box, lipschitz: Lipschitz) -> BiLipschitz:
+        """By :func:`scale_then_shift` or :func:`shift_then_scale`."""
+        raw, shift, channels = *_halves(h), len(x.lower)
+        constants = lipschitz(slice(channels)), lipschitz(slice(channels, None))
+        if self.order == "shift_first":
+            return shift_then_scale(x, shift, self.gain_on(raw), *constants)
+        return scale_then_shift(x, self.gain_on(raw), *constants)
+
+    def image(self, x: Box, h: Box) -> Box:
+        raw, shift = _halves(h)
+        values = self.gain_on(raw).values
+        return (
+            x.plus(shift).times(values)
+            if self.order == "shift_first"
+            else x.times(values).plus(shift)
+        )
+
+
+def _halves(h: Box) -> tuple[Box, Box]:
+    """Of scale and shift, in dimension 0, for a box has no batch."""
+    (raw_lower, shift_lower), (raw_upper, shift_upper) = (end.chunk(2) for end in h)
+    return Box(raw_lower, raw_upper), Box(shift_lower, shift_upper)
+
 
 @entry(version=1)
 def additive() -> Transformer:
@@ -117,6 +198,7 @@ def additive() -> Transformer:
 def affine(
     *,
     scale: Annotated[dict[str, Any], Nested("scale_map")] = "sigmoid",  # type: ignore[assignment]
+    order: Order = "scale_first",
 ) -> Transformer:
-    """Scale by g(h₁), then shift by h₂: no global bound."""
-    return Affine(registry.build("scale_map", scale))
+    """Scale by g(h₁) and shift by h₂, in either order: no global bound."""
+    return Affine(registry.build("scale_map", scale), order)

@@ -28,14 +28,19 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "sampling": "harness.probes.sampling:sampling",
     },
     "scale_map": {
-        "bounded_exp": "harness.bijections.scale_maps:bounded_exp",
-        "bounded_sigmoid": "harness.bijections.scale_maps:bounded_sigmoid",
-        "exp": "harness.bijections.scale_maps:exp",
-        "sigmoid": "harness.bijections.scale_maps:sigmoid",
+        "arctan_clamp": "harness.bijections.scale_maps.exponentials:arctan_clamp",
+        "bounded_exp": "harness.bijections.scale_maps.exponentials:bounded_exp",
+        "bounded_sigmoid": "harness.bijections.scale_maps.sigmoids:bounded_sigmoid",
+        "centred_sigmoid": "harness.bijections.scale_maps.sigmoids:centred_sigmoid",
+        "exp": "harness.bijections.scale_maps.exponentials:exp",
+        "sigmoid": "harness.bijections.scale_maps.sigmoids:sigmoid",
+        "soft_clip": "harness.bijections.scale_maps.exponentials:soft_clip",
+        "softplus": "harness.bijections.scale_maps.softplus:softplus",
     },
     "transformer": {
         "additive": "harness.bijections.transformers:additive",
         "affine": "harness.bijections.transformers:affine",
+        "volume_preserving": "harness.bijections.volume_preserving:volume_preserving",
     },
 }
 AXES = tuple(BUILT_IN)

@@ -22,7 +22,7 @@ from harness.bijections.multiscale import MultiScale
 from harness.bijections.networks import Conditioner
 from harness.bijections.permutation import Permutation
 from harness.bijections.residual import Residual
-from harness.training.batched_coupling import BatchedCoupling, has_gradients
+from harness.training.batched_coupling import BatchedCoupling, runs_together
 from harness.training.batched_layers import BatchedActNorm, BatchedPermutation, Layer, run
 from harness.training.batched_residual import BatchedResidual
 from harness.training.perceptron import BatchedPerceptron, Perceptron
@@ -61,7 +61,7 @@ def _container(module: nn.Module, parts: dict[str, nn.Module]) -> nn.Module:
     if isinstance(module, Chain):
         return BatchedChain(cast(Iterable[Bijection], parts["parts"]))
     conditioner = parts.get("conditioner")
-    together = isinstance(module, Coupling) and has_gradients(module.transformer)
+    together = isinstance(module, Coupling) and runs_together(module)
     if together and isinstance(conditioner, BatchedPerceptron):
         return BatchedCoupling(cast(Coupling, module), conditioner)
     counterpart = copy.copy(module)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from harness.bijections.coupling import Coupling
+from harness.bijections.splits import Alternating, Halves
 from harness.bijections.transformers import Transformer
 from harness.training.batched_layers import Layer
 from harness.training.perceptron import BatchedPerceptron
@@ -20,7 +21,7 @@ class BatchedCoupling(Layer, Coupling):
 
     def __init__(self, coupling: Coupling, conditioner: BatchedPerceptron) -> None:
         transformer = coupling.transformer
-        super().__init__(coupling.first, transformer, conditioner, swap=coupling.swap)
+        super().__init__(coupling.parts, transformer, conditioner, swap=coupling.swap)
         self._perceptron = conditioner.perceptron
         self.size, self.in_turn = self._perceptron.size, self._perceptron.parameters
 
@@ -40,6 +41,13 @@ class BatchedCoupling(Layer, Coupling):
         by_changed, by_h = self.transformer.gradients(changed, path[-1], by_changed, by_log)
         through, found = self._perceptron.gradients(path, by_h)
         return self.join(through.add_(by_kept), by_changed), found
+
+
+def runs_together(coupling: Coupling) -> bool:
+    """Whether it does nothing but what :class:`BatchedCoupling` does."""
+    # Not isinstance: a subclass may show its conditioner something else.
+    usual = type(coupling.parts) in (Halves, Alternating) and not coupling.context
+    return usual and has_gradients(coupling.transformer)
 
 
 def has_gradients(transformer: Transformer) -> bool:

@@ -12,10 +12,15 @@ from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection, sum_per_sample
 from harness.bijections.chain import Chain
 from harness.bijections.coupling import Coupling
-from harness.bijections.networks import Conditioner, mlp
+from harness.bijections.networks import Conditioner, convolutional_network, mlp
 from harness.bijections.permutation import Permutation
 from harness.bijections.reshape import Squeeze
+from harness.bijections.residual_mlp import ResidualMLP
+from harness.bijections.scale_maps.exponentials import Exponential
+from harness.bijections.scale_maps.sigmoids import BoundedSigmoid, Sigmoid
+from harness.bijections.splits import Alternating, Checkerboard, Halves, Split
 from harness.bijections.transformers import Additive, Affine, Transformer
+from harness.bijections.volume_preserving import VolumePreserving
 from harness.seeding import generator
 from harness.training.batched_coupling import has_gradients
 from harness.training.stack import Stack
@@ -25,13 +30,19 @@ Build = Callable[[torch.Generator], Bijection]
 SIZE, BATCH = 3, 6
 
 
-def coupled(transformer: Transformer, source: torch.Generator) -> Bijection:
+def coupled(
+    transformer: Transformer,
+    source: torch.Generator,
+    split: Split | None = None,
+    network: Callable[..., nn.Module] = mlp,
+) -> Bijection:
     parts: list[Bijection] = []
+    split = split or Halves(2)
     for swap in (False, True):
         parts += [ActNorm(5), Permutation.random(5, source)]
-        kept, changed = (3, 2) if swap else (2, 3)
-        conditioner = mlp(kept, transformer.parameters_per_element * changed, 4, 2, source)
-        parts.append(Coupling(2, transformer, conditioner, swap=swap))
+        kept, changed = reversed(split.channels(5)) if swap else split.channels(5)
+        conditioner = network(kept, transformer.parameters_per_element * changed, 4, 2, source)
+        parts.append(Coupling(split, transformer, conditioner, swap=swap))
     return Chain(parts)
 
 
@@ -142,9 +153,37 @@ def affine(given: object) -> Build:
     return lambda source: coupled(Affine(scale), source)
 
 
+class Negated(Halves):
+    """Shows its conditioner the negative of the kept part."""
+
+    def shown(self, part: Tensor, *, second: bool) -> Tensor:
+        return -part
+
+
+def checkered(source: torch.Generator) -> Bijection:
+    conditioner = convolutional_network(1, 2, 3, source)
+    return Coupling(Checkerboard(), Affine(Exponential()), conditioner)
+
+
 CASES: dict[str, tuple[Build, tuple[int, ...]]] = {
     **{f"affine {given}": (affine(given), (5,)) for given in MAPS},
     "additive": (lambda source: coupled(Additive(), source), (5,)),
+    "affine, shift first": (
+        lambda source: coupled(Affine(Sigmoid(0.0), "shift_first"), source),
+        (5,),
+    ),
+    "volume preserving": (lambda source: coupled(VolumePreserving(Exponential()), source), (5,)),
+    "volume preserving, shift first": (
+        lambda source: coupled(VolumePreserving(Exponential(), "shift_first"), source),
+        (5,),
+    ),
+    "alternating": (lambda source: coupled(Additive(), source, Alternating()), (5,)),
+    "residual conditioner": (
+        lambda source: coupled(Affine(BoundedSigmoid(0.5)), source, network=ResidualMLP),
+        (5,),
+    ),
+    "a split of another kind": (lambda source: coupled(Additive(), source, Negated(2)), (5,)),
+    "checkerboard": (checkered, (1, 2, 4)),
     "no gradients by hand": (lambda source: coupled(Doubling(), source), (5,)),
     "one input": (one_input, (3,)),
     "image": (of_image, (4, 2, 3)),
@@ -272,15 +311,17 @@ def test_second_derivatives_are_refused_not_wrong() -> None:
         sum(one.sum() for one in first).backward()  # type: ignore[union-attr]
 
 
-BY_HAND = [
+BY_HAND: list[object] = [{"name": "affine", "order": "shift_first"}]
+BY_HAND += [{"name": "volume_preserving", "order": "shift_first"}]
+BY_HAND += [
     name
     for name in registry.names("transformer")
     if has_gradients(registry.build("transformer", registry.resolve("transformer", name)))
 ]
 
 
-@pytest.mark.parametrize("name", BY_HAND)
-def test_a_transformers_own_gradients_are_those_of_autograd(name: str) -> None:
+@pytest.mark.parametrize("name", BY_HAND, ids=str)
+def test_a_transformers_own_gradients_are_those_of_autograd(name: object) -> None:
     transformer: Transformer = registry.build("transformer", registry.resolve("transformer", name))
     source = generator(0, "transformer")
     x = torch.randn(7, 3, generator=source, dtype=torch.float64, requires_grad=True)
