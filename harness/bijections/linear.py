@@ -3,7 +3,12 @@
 import torch
 from torch import Tensor, nn
 
-from harness.bijections.over_channels import LinearOverChannels, check_input, random_rotation
+from harness.bijections.over_channels import (
+    LinearOverChannels,
+    check_dtype,
+    check_input,
+    random_rotation,
+)
 
 
 class PlainLinear(LinearOverChannels):
@@ -75,6 +80,7 @@ class LULinear(LinearOverChannels):
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         check_input(self, y, self.channels)
+        check_dtype(self, y, self.log_s)
         lower, upper = self._factors()
         columns = y.flatten(2) if y.ndim > 2 else y.T
         columns = self.permutation.T @ columns
