@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from harness.bijections.base import Bijection, BiLipschitz
 from harness.bijections.box import Box
+from harness.bijections.over_channels import check_channels, check_input
 
 
 class ActNorm(Bijection):
@@ -18,10 +19,17 @@ class ActNorm(Bijection):
     Args:
         channels: Size of dimension 1.
         smallest: Floor of the standard deviation at initialisation.
+
+    Raises:
+        ValueError: ``channels`` is below 1 or ``smallest`` not positive; in a call, the input has
+            another dimension 1.
     """
 
     def __init__(self, channels: int, smallest: float = 0.1) -> None:
         super().__init__()
+        check_channels(self, channels)
+        if not smallest > 0:
+            raise ValueError(f"ActNorm: smallest must be positive, not {smallest}")
         self.bias = nn.Parameter(torch.zeros(channels))
         self.log_scale = nn.Parameter(torch.zeros(channels))
         self.smallest = smallest
@@ -34,10 +42,12 @@ class ActNorm(Bijection):
         return (total if pixels == 1 else total * pixels).expand(x.shape[0])
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        check_input(self, x, len(self.bias))
         bias, log_scale = (self._along_channels(p, x) for p in (self.bias, self.log_scale))
         return (x + bias) * log_scale.exp(), self._log_det(x)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        check_input(self, y, len(self.bias))
         bias, log_scale = (self._along_channels(p, y) for p in (self.bias, self.log_scale))
         return y * (-log_scale).exp() - bias, -self._log_det(y)
 
@@ -59,6 +69,7 @@ class ActNorm(Bijection):
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        check_input(self, x, len(self.bias))
         channels = x.transpose(0, 1).flatten(1)
         self.bias.copy_(-channels.mean(1))
         self.log_scale.copy_(-channels.std(1, correction=0).clamp_min(self.smallest).log())

@@ -1,16 +1,46 @@
-"""Invertible linear maps over channels."""
-
-import math
+"""Invertible linear maps over channels with a general W: factorised, and as it is."""
 
 import torch
 from torch import Tensor, nn
 
-from harness.bijections.base import Bijection, BiLipschitz
-from harness.bijections.box import Box
-from harness.bijections.spectral import singular_range
+from harness.bijections.over_channels import (
+    LinearOverChannels,
+    check_dtype,
+    check_input,
+    random_rotation,
+)
 
 
-class LULinear(Bijection):
+class PlainLinear(LinearOverChannels):
+    """``y = W x`` over dimension 1 with W itself as the parameter (arXiv 1807.03039).
+
+    Nothing keeps W invertible: near a singular one the inverse explodes, and at a singular one the
+    log-det is ``-inf`` and the inverse not finite. ``log |det W|`` comes from ``slogdet``, for a
+    determinant of many channels over- or underflows. W starts as a random rotation.
+
+    Args:
+        channels: Size of dimension 1.
+        generator: Draws the rotation.
+    """
+
+    def __init__(self, channels: int, generator: torch.Generator) -> None:
+        super().__init__(channels)
+        self.matrix = nn.Parameter(random_rotation(channels, generator))
+
+    def weight(self) -> Tensor:
+        return self.matrix
+
+    def log_det_of_weight(self) -> Tensor:
+        log_det: Tensor = torch.linalg.slogdet(self.matrix).logabsdet
+        return log_det
+
+    def solve(self, columns: Tensor) -> Tensor:
+        # `solve` raises where W is singular; this gives numbers that are not finite.
+        solved: Tensor = torch.linalg.solve_ex(self.matrix, columns).result
+        return solved
+
+
+class LULinear(LinearOverChannels):
     """``y = W x`` over dimension 1 with ``W = P L (U + diag(s))`` (arXiv 1807.03039).
 
     L is unit lower triangular, U strictly upper triangular, ``s = sign · exp(log_s)``, P a fixed
@@ -26,10 +56,8 @@ class LULinear(Bijection):
     sign: Tensor
 
     def __init__(self, channels: int, generator: torch.Generator) -> None:
-        super().__init__()
-        gaussian = torch.randn(channels, channels, generator=generator)
-        rotation, _ = torch.linalg.qr(gaussian)
-        permutation, lower, upper = torch.linalg.lu(rotation)
+        super().__init__(channels)
+        permutation, lower, upper = torch.linalg.lu(random_rotation(channels, generator))
         diagonal = upper.diagonal()
         self.register_buffer("permutation", permutation)
         self.register_buffer("sign", diagonal.sign())
@@ -47,15 +75,12 @@ class LULinear(Bijection):
         lower, upper = self._factors()
         return self.permutation @ lower @ upper
 
-    def _log_det(self, x: Tensor) -> Tensor:
-        total, pixels = self.log_s.sum(), math.prod(x.shape[2:])
-        return (total if pixels == 1 else total * pixels).expand(x.shape[0])
-
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        y = (self.weight() @ x.flatten(2)) if x.ndim > 2 else x @ self.weight().T
-        return y.reshape(x.shape), self._log_det(x)
+    def log_det_of_weight(self) -> Tensor:
+        return self.log_s.sum()
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        check_input(self, y, self.channels)
+        check_dtype(self, y, self.log_s)
         lower, upper = self._factors()
         columns = y.flatten(2) if y.ndim > 2 else y.T
         columns = self.permutation.T @ columns
@@ -63,13 +88,3 @@ class LULinear(Bijection):
         columns = torch.linalg.solve_triangular(upper, columns, upper=True)
         x = columns.reshape(y.shape) if y.ndim > 2 else columns.T
         return x, -self._log_det(y)
-
-    def bounds(self, box: Box | None = None) -> BiLipschitz:
-        """``‖W‖₂`` and ``‖W⁻¹‖₂`` by singular value decomposition in float64: tight."""
-        largest, smallest = singular_range(self.weight())
-        return BiLipschitz(largest, 1 / smallest if smallest > 0 else math.inf)
-
-    def image(self, box: Box) -> Box:
-        # Of an image, each pixel is a vector of channels.
-        columns = box.each(lambda x: x.flatten(2)) if box.lower.ndim > 1 else box
-        return columns.linear(self.weight()).each(lambda y: y.reshape(1, *box.lower.shape))

@@ -10,16 +10,22 @@ from harness.registry import Shape
 
 
 class Flatten(Bijection):
-    """``(B, *shape) → (B, D)``."""
+    """``(B, *shape) → (B, D)``.
+
+    Raises:
+        ValueError: In a call, the input has another shape.
+    """
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = tuple(shape)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self._check(x, self.shape)
         return x.reshape(x.shape[0], math.prod(self.shape)), x.new_zeros(x.shape[0])
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self._check(y, (math.prod(self.shape),))
         return y.reshape(y.shape[0], *self.shape), y.new_zeros(y.shape[0])
 
     def bounds(self, box: Box | None = None) -> BiLipschitz:
@@ -28,16 +34,34 @@ class Flatten(Bijection):
     def image(self, box: Box) -> Box:
         return box.each(lambda x: self(x)[0])
 
+    def _check(self, x: Tensor, shape: Shape) -> None:
+        if tuple(x.shape[1:]) != shape:
+            sides = ", ".join(map(str, shape))
+            message = f"Flatten: the input must be (batch, {sides}), not of shape {tuple(x.shape)}"
+            raise ValueError(message)
+
 
 class Squeeze(Bijection):
-    """``(B, C, H, W) → (B, 4C, H/2, W/2)``: each 2×2 square becomes channels (RealNVP)."""
+    """``(B, C, H, W) → (B, 4C, H/2, W/2)``: each 2×2 square becomes channels (RealNVP).
+
+    Raises:
+        ValueError: In a call, the input is no batch of images, or its height or width is odd.
+    """
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        if x.ndim != 4 or x.shape[2] % 2 or x.shape[3] % 2:
+            message = (
+                "Squeeze: the input must be (batch, channels, even height, even width), not of"
+            )
+            raise ValueError(f"{message} shape {tuple(x.shape)}")
         b, c, h, w = x.shape
         squares = x.reshape(b, c, h // 2, 2, w // 2, 2).permute(0, 1, 3, 5, 2, 4)
         return squares.reshape(b, 4 * c, h // 2, w // 2), x.new_zeros(b)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        if y.ndim != 4 or y.shape[1] % 4:
+            message = "Squeeze: the inverse takes (batch, 4 · channels, height, width), not"
+            raise ValueError(f"{message} shape {tuple(y.shape)}")
         b, c, h, w = y.shape
         squares = y.reshape(b, c // 4, 2, 2, h, w).permute(0, 1, 4, 2, 5, 3)
         return squares.reshape(b, c // 4, 2 * h, 2 * w), y.new_zeros(b)

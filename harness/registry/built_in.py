@@ -42,5 +42,16 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "affine": "harness.bijections.transformers:affine",
         "volume_preserving": "harness.bijections.volume_preserving:volume_preserving",
     },
+    "mixing": {
+        "cayley": "harness.bijections.mixing:cayley",
+        "householder": "harness.bijections.mixing:householder",
+        "lu": "harness.bijections.mixing:lu",
+        "matrix_exponential": "harness.bijections.mixing:matrix_exponential",
+        "permutation": "harness.bijections.mixing:permutation",
+        "plain": "harness.bijections.mixing:plain",
+        "qr": "harness.bijections.mixing:qr",
+        "reverse": "harness.bijections.mixing:reverse",
+        "svd": "harness.bijections.mixing:svd",
+    },
 }
 AXES = tuple(BUILT_IN)
