@@ -25,7 +25,13 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"couplings": 3, "split": "alternating", "conditioner": "residual_mlp"},
     ),
     "glow": ({"steps": 2, "width": 8}, {"steps": 1, "width": 8, "transformer": "additive"}),
+    "iaf": ({"blocks": 1, "width": 8}, {"blocks": 1, "width": 8, "transformer": "additive"}),
+    "maf": (
+        {"blocks": 2, "width": 8, "order": "random"},
+        {"blocks": 2, "width": 8, "transformer": "additive"},
+    ),
     "residual": ({"blocks": 2, "width": 8}, {"blocks": 2, "width": 3, "coefficient": 0.5}),
+    "tarflow": ({"blocks": 2, "width": 8},),
     "volume_preserving": ({"couplings": 4},),
 }
 

@@ -27,7 +27,10 @@ SMALL = {
     "additive": {"couplings": 4, "width": 8},
     "affine": {"couplings": 4, "width": 8},
     "glow": {"steps": 1, "width": 8},
+    "iaf": {"blocks": 1, "width": 8},
+    "maf": {"blocks": 2, "width": 8, "order": "random"},
     "residual": {"blocks": 2, "width": 8},
+    "tarflow": {"blocks": 2, "width": 8},
     "volume_preserving": {"couplings": 4, "width": 8},
 }
 """Parameters that make an architecture small; another plug-in's are its defaults."""
