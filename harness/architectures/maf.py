@@ -26,7 +26,8 @@ def maf(
     """Masked autoregressive flow: density in one pass, sampling in one pass a dimension.
 
     ``y_i = T(x_i; t(x_j : j before i))``, arXiv 1705.07057; ``transformer`` names T. Neighbouring
-    blocks go through the elements in opposite orders. An affine T has no global bound. The paper's scale is ``exp``.
+    blocks go through the elements in opposite orders. An affine T has no global bound.
+    The paper's scale is ``exp``.
     """
     return autoregressive_flow(
         shape,

@@ -51,9 +51,10 @@ class MaskedAutoregressive(Bijection):
         dimension = y.shape[1]
         # What is not known yet stays 0, not a guess: a guess may overflow, and 0 · inf is NaN.
         x, log_det = torch.zeros_like(y), y.new_zeros(len(y))
+        weights = self.network.weights()  # masked once, not in every pass
         for number in range(dimension):
             element = self.network.sequence[number : number + 1]
-            h = self.network(x, context).unflatten(1, (-1, dimension))[:, :, element]
+            h = self.network(x, context, weights).unflatten(1, (-1, dimension))[:, :, element]
             value, log_derivative = self.transformer.inverse(y[:, element], h.flatten(1))
             x = torch.where(self.network.position == number, value, x)
             log_det = log_det + log_derivative.squeeze(1)

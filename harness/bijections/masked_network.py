@@ -15,7 +15,7 @@ from harness.bijections.spectral import exact_norm
 
 
 class MaskedLinear(nn.Module):
-    """``y = (M ∘ W) x + b`` with a fixed mask M of zeros and ones.
+    """The weights of ``y = (M ∘ W) x + b`` with a fixed mask M of zeros and ones.
 
     Args:
         mask: Shape ``(outputs, inputs)``, bool.
@@ -34,9 +34,6 @@ class MaskedLinear(nn.Module):
     def masked_weight(self) -> Tensor:
         """``M ∘ W``."""
         return torch.where(self.mask, self.weight, 0.0)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.masked_weight(), self.bias)
 
 
 class MaskedNetwork(nn.Module):
@@ -107,31 +104,48 @@ class MaskedNetwork(nn.Module):
             nn.init.zeros_(parameter)
         self.context = linear(context, width, generator) if context else None
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def weights(self) -> list[Tensor]:
+        """The masked weights."""
+        return [layer.masked_weight() for layer in self._layers]
+
+    def forward(
+        self, x: Tensor, context: Tensor | None = None, weights: list[Tensor] | None = None
+    ) -> Tensor:
         """``(B, D) → (B, P·D)``; output ``k·D + i`` is parameter k of element i.
 
+        Args:
+            x: Shape ``(B, D)``.
+            context: Shape ``(B, context)``; a network that takes none ignores it.
+            weights: Spare masking them again within an inverse.
+
         Raises:
-            ValueError: It was built for a context, and none is given.
+            ValueError: It was built for a context, and none of that size is given.
         """
-        for number, layer in enumerate(self.layers):
-            x = layer(F.silu(x) if number else x)
+        weights = self.weights() if weights is None else weights
+        for number, (layer, weight) in enumerate(zip(self._layers, weights, strict=True)):
+            x = F.linear(F.silu(x) if number else x, weight, layer.bias)
             if number == 0 and self.context is not None:
-                if context is None:
-                    message = f"this masked network needs a context of {self.context.in_features}"
-                    raise ValueError(message)
-                x = x + self.context(context)
+                x = x + self.context(self._checked(context, self.context.in_features))
         return x
+
+    @staticmethod
+    def _checked(context: Tensor | None, size: int) -> Tensor:
+        if context is None or context.shape[1] != size:
+            found = "none" if context is None else f"one of {context.shape[1]}"
+            message = f"a masked network with 'context' of {size} numbers was given {found}"
+            raise ValueError(message)
+        return context
 
     @property
     def _layers(self) -> list[MaskedLinear]:
         return cast(list[MaskedLinear], list(self.layers))
 
-    def _weights(self) -> list[Tensor]:
-        return [layer.masked_weight().detach().double() for layer in self._layers]
+    def _fixed_weights(self) -> list[Tensor]:
+        return [weight.detach().double() for weight in self.weights()]
 
     def lipschitz(self, outputs: slice = EVERYTHING) -> float:
         """``Lip ≤ Π ‖M_i ∘ W_i‖₂ · Lip(SiLU)^(n-1)`` of some outputs in x, for every context."""
-        *before, last = self._weights()
+        *before, last = self._fixed_weights()
         bound = SILU_LIPSCHITZ ** len(before) * exact_norm(last[outputs])
         for weight in before:
             bound *= exact_norm(weight)
@@ -142,7 +156,7 @@ class MaskedNetwork(nn.Module):
 
         Shape ``(P·D, D)``, float64, zero where the masks say so.
         """
-        first, *rest = self._weights()
+        first, *rest = self._fixed_weights()
         bound = first.abs() * SILU_LIPSCHITZ ** len(rest)
         for weight in rest:
             bound = weight.abs() @ bound
@@ -153,6 +167,8 @@ class MaskedNetwork(nn.Module):
         if self.context is not None:
             anything = box.lower.new_full((len(self._layers[-1].weight),), torch.inf)
             return Box(-anything, anything)
-        for number, (layer, weight) in enumerate(zip(self._layers, self._weights(), strict=True)):
+        for number, (layer, weight) in enumerate(
+            zip(self._layers, self._fixed_weights(), strict=True)
+        ):
             box = (interval.silu(box) if number else box).linear(weight, layer.bias)
         return box
