@@ -237,6 +237,7 @@ def test_entries_and_shifts_bound_a_known_matrix() -> None:
         last.weight.copy_(torch.tensor([[0.0], [3.0]]))  # type: ignore[operator]
     flow = MaskedAutoregressive(network, Additive())
     slope = 3 * 1.09983932013
+    assert network.lipschitz() == pytest.approx(slope, rel=1e-9)
     norm = (slope + math.hypot(slope, 2)) / 2  # of [[1, 0], [slope, 1]]
     assert flow.bounds() == pytest.approx((norm, norm), rel=1e-9)
     conformance.check_bounds(flow, torch.zeros(1, 2).double(), tight=True)

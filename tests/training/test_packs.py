@@ -23,7 +23,7 @@ from tests.cells import run_alone
 
 SEEDS = range(5)
 STEPS = 50
-SMALL = {
+SMALL: dict[str, dict[str, object]] = {
     "additive": {"couplings": 4, "width": 8},
     "affine": {"couplings": 4, "width": 8},
     "glow": {"steps": 1, "width": 8},
