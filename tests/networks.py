@@ -31,6 +31,12 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"steps": 2, "width": 8, "split": "checkerboard"},
     ),
     "residual": ({"blocks": 2, "width": 8}, {"blocks": 2, "width": 3, "coefficient": 0.5}),
+    "iaf": ({"blocks": 1, "width": 8}, {"blocks": 1, "width": 8, "transformer": "additive"}),
+    "maf": (
+        {"blocks": 2, "width": 8, "order": "random"},
+        {"blocks": 2, "width": 8, "transformer": "additive"},
+    ),
+    "tarflow": ({"blocks": 2, "width": 8},),
 }
 
 

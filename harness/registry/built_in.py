@@ -8,7 +8,10 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "additive": "harness.architectures.additive:additive",
         "affine": "harness.architectures.affine:affine",
         "glow": "harness.architectures.glow:glow",
+        "iaf": "harness.architectures.iaf:iaf",
+        "maf": "harness.architectures.maf:maf",
         "residual": "harness.architectures.residual:residual",
+        "tarflow": "harness.architectures.tarflow:tarflow",
     },
     "regularizer": {
         "none": "harness.regularizers.none:none",

@@ -23,11 +23,14 @@ from tests.cells import run_alone
 
 SEEDS = range(5)
 STEPS = 50
-SMALL = {
+SMALL: dict[str, dict[str, object]] = {
     "additive": {"couplings": 4, "width": 8},
     "affine": {"couplings": 4, "width": 8},
     "glow": {"steps": 1, "width": 8},
+    "iaf": {"blocks": 1, "width": 8},
+    "maf": {"blocks": 2, "width": 8, "order": "random"},
     "residual": {"blocks": 2, "width": 8},
+    "tarflow": {"blocks": 2, "width": 8},
 }
 """Parameters that make an architecture small; another plug-in's are its defaults."""
 

@@ -1,0 +1,79 @@
+"""The frame that the autoregressive architectures for vectors share."""
+
+import math
+from typing import Literal
+
+import torch
+
+from harness.bijections.actnorm import ActNorm
+from harness.bijections.base import Bijection
+from harness.bijections.chain import Chain
+from harness.bijections.inverse import Inverse
+from harness.bijections.masked_autoregressive import MaskedAutoregressive
+from harness.bijections.masked_network import MaskedNetwork
+from harness.bijections.reshape import Flatten
+from harness.bijections.transformers import Transformer
+from harness.registry import Combination, Shape
+
+Order = Literal["reverse", "random"]
+
+
+def refuses(combination: Combination) -> str | None:
+    """Whether there is nothing to condition on, or a transformer that mixes elements."""
+    name, shape = combination.architecture.name, combination.shape
+    if math.prod(shape) < 2:
+        return f"{name} conditions elements on others, so it needs at least 2 dimensions: {shape}"
+    transformer = combination.architecture.parameters["transformer"]
+    if isinstance(transformer, dict) and transformer.get("name") == "volume_preserving":
+        return f"{name} needs a transformer of single elements, which volume_preserving is not"
+    return None
+
+
+def autoregressive_flow(
+    shape: Shape,
+    generator: torch.Generator,
+    transformer: Transformer,
+    *,
+    blocks: int,
+    width: int,
+    layers: int,
+    order: Order,
+    actnorm: bool,
+    inverse: bool = False,
+    context: int = 0,
+) -> Bijection:
+    """Steps of [ActNorm,] masked autoregressive block over the flattened input.
+
+    Args:
+        shape: Of an input, without the batch.
+        generator: Draws weights and orders.
+        transformer: The elementwise map.
+        blocks: How many.
+        width: Of the masked networks.
+        layers: Their hidden layers.
+        order: Every other block goes from the last element to the first, or each block in an
+            order drawn at random.
+        actnorm: Whether there is ActNorm before each block.
+        inverse: Each block runs in the other direction.
+        context: How many numbers a context ``(B, context)`` has; 0 for none.
+
+    Raises:
+        ValueError: There are fewer than two dimensions, and no context.
+    """
+    dimension = math.prod(shape)
+    parts: list[Bijection] = [Flatten(shape)]
+    for number in range(blocks):
+        if actnorm:
+            parts.append(ActNorm(dimension))
+        if order == "random":
+            position = torch.randperm(dimension, generator=generator)
+        else:
+            position = torch.arange(dimension)
+            position = position.flip(0) if number % 2 else position
+        outputs = transformer.parameters_per_element
+        network = MaskedNetwork(
+            dimension, outputs, width, layers, generator, position=position, context=context
+        )
+        block = MaskedAutoregressive(network, transformer)
+        parts.append(Inverse(block) if inverse else block)
+    return Chain(parts)

@@ -1,0 +1,41 @@
+"""Masked autoregressive flow."""
+
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+
+from harness import registry
+from harness.architectures.autoregressive_flow import Order, autoregressive_flow, refuses
+from harness.bijections.base import Bijection
+from harness.registry import Nested, Shape, entry
+
+
+@entry(version=1, refuses=refuses)
+def maf(
+    shape: Shape,
+    generator: torch.Generator,
+    *,
+    transformer: Annotated[dict[str, Any], Nested("transformer")] = "affine",  # type: ignore[assignment]
+    blocks: Annotated[int, Field(ge=1, le=1000)] = 4,
+    width: Annotated[int, Field(ge=1)] = 32,
+    layers: Annotated[int, Field(ge=1)] = 2,
+    order: Order = "reverse",
+    actnorm: bool = True,
+) -> Bijection:
+    """Masked autoregressive flow: density in one pass, sampling in one pass a dimension.
+
+    ``y_i = T(x_i; t(x_j : j before i))``, arXiv 1705.07057; ``transformer`` names T. Neighbouring
+    blocks go through the elements in opposite orders. An affine T has no global bound.
+    The paper's scale is ``exp``.
+    """
+    return autoregressive_flow(
+        shape,
+        generator,
+        registry.build("transformer", transformer),
+        blocks=blocks,
+        width=width,
+        layers=layers,
+        order=order,
+        actnorm=actnorm,
+    )

@@ -1,0 +1,47 @@
+"""A bijection run backwards."""
+
+import math
+
+from torch import Tensor
+
+from harness.bijections.base import Bijection, BiLipschitz
+from harness.bijections.box import Box
+from harness.bijections.masked_autoregressive import MaskedAutoregressive
+
+
+class Inverse(Bijection):
+    """``y = F⁻¹(x)``; of a masked autoregressive F it is IAF (arXiv 1606.04934).
+
+    Each direction costs what F's other direction costs. F's inverse must be a closed form, for a
+    forward pass reports no convergence. F is not initialised from data: its own step would
+    normalise what is here the input.
+
+    Args:
+        bijection: F.
+    """
+
+    def __init__(self, bijection: Bijection) -> None:
+        super().__init__()
+        self.bijection = bijection
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.bijection.inverse(x, context)
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.bijection(y, context)  # type: ignore[no-any-return]
+
+    def bounds(self, box: Box | None = None) -> BiLipschitz:
+        """F's, exchanged: ``J_{F⁻¹}(x) = J_F(F⁻¹(x))⁻¹``.
+
+        On a box they are F's on a box around its preimage, where one is known.
+        """
+        found = self.bijection.bounds()
+        if box is not None and math.inf in found:
+            preimage = self.image(box)
+            found = found if preimage is None else self.bijection.bounds(preimage)
+        return BiLipschitz(found.inverse, found.forward)
+
+    def image(self, box: Box) -> Box | None:
+        if isinstance(self.bijection, MaskedAutoregressive):
+            return self.bijection.preimage(box)
+        return None
