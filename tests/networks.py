@@ -17,7 +17,12 @@ SHAPES: tuple[Shape, ...] = ((2,), (5,), (1, 8, 8))
 VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
     "affine": tuple({"scale": name, "couplings": 4} for name in registry.names("scale_map")),
     "additive": ({"couplings": 4}, {"couplings": 3, "mixing": "lu", "actnorm": False}),
+    "flow_plus_plus": ({"couplings": 2, "width": 8, "components": 4},),
     "glow": ({"steps": 2, "width": 8}, {"steps": 1, "width": 8, "transformer": "additive"}),
+    "neural_spline_flow": (
+        {"couplings": 2, "width": 8},
+        {"couplings": 2, "width": 8, "maximum_slope": None, "mixing": "lu", "actnorm": False},
+    ),
     "residual": ({"blocks": 2, "width": 8}, {"blocks": 2, "width": 3, "coefficient": 0.5}),
 }
 

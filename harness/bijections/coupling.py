@@ -5,7 +5,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from harness.bijections.base import Bijection, BiLipschitz, sum_per_sample
+from harness.bijections.base import Bijection, BiLipschitz, Convergence, sum_per_sample
 from harness.bijections.box import Box
 from harness.bijections.networks import Conditioner
 from harness.bijections.transformers import Transformer
@@ -47,6 +47,15 @@ class Coupling(Bijection):
         kept, changed = self.split(y)
         changed, log_derivative = self.transformer.inverse(changed, self.conditioner(kept))
         return self.join(kept, changed), sum_per_sample(log_derivative)
+
+    def inverse_with_convergence(
+        self, y: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Convergence]:
+        kept, changed = self.split(y)
+        changed, log_derivative, report = self.transformer.inverse_with_convergence(
+            changed, self.conditioner(kept)
+        )
+        return self.join(kept, changed), sum_per_sample(log_derivative), report
 
     def bounds(self, box: Box | None = None) -> BiLipschitz:
         conditioner = cast(Conditioner, self.conditioner)
