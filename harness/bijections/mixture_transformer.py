@@ -33,7 +33,7 @@ class MixtureOfLogistics(Transformer):
         self.components, self.parameters_per_element = components, 3 * components + 2
 
     def _unpacked(self, h: Tensor) -> tuple[Tensor, Tensor, Mixture]:
-        each = h.unflatten(1, (self.parameters_per_element, -1))
+        each = h.reshape(len(h), self.parameters_per_element, -1, *h.shape[2:])
         affine, weights, means, log_scales = each.split([2, *[self.components] * 3], dim=1)
         ends = SPREAD if self.components > 1 else 0.0
         start = torch.linspace(-ends, ends, self.components, dtype=h.dtype, device=h.device)
