@@ -1,4 +1,4 @@
-"""Rational-quadratic splines: values, gradients where masks fail, and what their constants bound."""
+"""Rational-quadratic splines: values, gradients where masks fail, what their constants bound."""
 
 import itertools
 import math

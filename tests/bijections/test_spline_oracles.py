@@ -18,7 +18,7 @@ REASON = "a library of the extra `bench` is not installed"
 
 
 def _load(module: str) -> Any:
-    pytest.importorskip(module.split(".")[0], reason=REASON)
+    pytest.importorskip(module.partition(".")[0], reason=REASON)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # theirs
         return importlib.import_module(module)
