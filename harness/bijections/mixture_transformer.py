@@ -34,7 +34,7 @@ class MixtureOfLogistics(Transformer):
 
     def _unpacked(self, h: Tensor) -> tuple[Tensor, Tensor, Mixture]:
         each = h.reshape(len(h), self.parameters_per_element, -1, *h.shape[2:])
-        affine, weights, means, log_scales = each.split([2, *[self.components] * 3], dim=1)
+        affine, weights, means, log_scales = torch.split(each, [2, *[self.components] * 3], dim=1)
         ends = SPREAD if self.components > 1 else 0.0
         start = torch.linspace(-ends, ends, self.components, dtype=h.dtype, device=h.device)
         means = means + start.view(-1, *[1] * (each.ndim - 2))

@@ -61,7 +61,7 @@ class RationalQuadraticSpline(Transformer):
     def knots(self, h: Tensor) -> Knots:
         """The spline of each element; h has shape ``(B, (3K - 1) D, …)``."""
         each = h.reshape(len(h), self.parameters_per_element, -1, *h.shape[2:])
-        widths, heights, raw = each.split([self.bins, self.bins, self.bins - 1], dim=1)
+        widths, heights, raw = torch.split(each, [self.bins, self.bins, self.bins - 1], dim=1)
         _, bound, minimum_width, minimum_height, low, high, _ = self.constants
         raw = raw + self._shift
         rise = F.softplus(raw) if high == math.inf else (high - low) * raw.sigmoid()

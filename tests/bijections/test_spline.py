@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from harness.training.loop import Member, train
 from tests import conformance
 from tests.networks import gaussian, perturb
 
+Direction = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 BINS, BOUND = 8, 3.0
 TAME = {"minimum_width": 0.02, "minimum_height": 0.02, "minimum_slope": 0.2, "maximum_slope": 4.0}
 VARIANTS = [{}, {"maximum_slope": None}, TAME, {"bins": 2, "bound": 0.5}]
@@ -35,6 +37,10 @@ def transformer(given: dict[str, object]) -> RationalQuadraticSpline:
     built = registry.build("transformer", choice)
     assert isinstance(built, RationalQuadraticSpline)
     return built
+
+
+def directions(of: RationalQuadraticSpline) -> tuple[Direction, Direction]:
+    return of, of.inverse
 
 
 def parameters(of: RationalQuadraticSpline, count: int, scale: float, seed: int = 0) -> Tensor:
@@ -108,7 +114,7 @@ def test_values_and_gradients_are_finite_at_knots_at_the_ends_and_far_outside(
     h = parameters(one, 30, scale).to(dtype).requires_grad_()
     with torch.no_grad():
         awkward = _awkward(one, h)
-    for inputs, function in zip(awkward, (one, one.inverse), strict=True):
+    for inputs, function in zip(awkward, directions(one), strict=True):
         for column in inputs:
             x = column.detach().unsqueeze(1).requires_grad_()
             value, log_slope = function(x, h)
@@ -139,7 +145,7 @@ def test_what_is_not_finite_stays_so_and_raises_nothing() -> None:
     one = transformer({})
     h = parameters(one, 3, 1.0)
     x = torch.tensor([[math.nan], [math.inf], [-math.inf]], dtype=torch.float64)
-    for function in (one, one.inverse):
+    for function in directions(one):
         assert torch.equal(function(x, h)[0], x) or function(x, h)[0][0].isnan().all()
         assert torch.equal(function(x, h)[0][1:], x[1:])
         lost, _ = function(x.new_zeros(3, 1), torch.full_like(h, math.nan))
@@ -186,7 +192,7 @@ def test_no_parameter_moves_a_value_more_than_the_constants_allow(
     uniform = torch.rand(len(h), 1, generator=generator(1, "x")).double()
     x = (2 * uniform - 1) * one.constants.bound
     inputs = x, one(x, h)[0].detach()
-    for function, given_to, limit in zip((one, one.inverse), inputs, limits, strict=True):
+    for function, given_to, limit in zip(directions(one), inputs, limits, strict=True):
         (gradient,) = torch.autograd.grad(function(given_to, h)[0].sum(), h)
         largest = float(torch.linalg.vector_norm(gradient, dim=1).max())
         assert largest <= limit
@@ -200,7 +206,9 @@ def _coupling(given: dict[str, object], seed: int) -> Coupling:
 
 
 def singular_values(flow: Bijection, x: Tensor) -> Tensor:
-    values = torch.linalg.svdvals(torch.vmap(torch.func.jacrev(lambda v: flow(v[None])[0][0]))(x))
+    values: Tensor = torch.linalg.svdvals(
+        torch.vmap(torch.func.jacrev(lambda v: flow(v[None])[0][0]))(x)
+    )
     return values if x.requires_grad else values.detach()
 
 
@@ -211,8 +219,8 @@ def _climbed(flow: Bijection, x: Tensor, steps: int = 25) -> Tensor:
         points = x.clone().requires_grad_()
         optimizer = torch.optim.Adam([points], lr=0.05)
         for _ in range(steps):
-            optimizer.zero_grad()
-            (-sign * singular_values(flow, points)[:, which].log().sum()).backward()
+            climbed = sign * singular_values(flow, points)[:, which].log().sum()
+            (points.grad,) = torch.autograd.grad(-climbed, points)
             optimizer.step()
         found.append(points.detach())
     return torch.cat(found)

@@ -26,9 +26,9 @@ STEPS = 50
 SMALL = {
     "additive": {"couplings": 4, "width": 8},
     "affine": {"couplings": 4, "width": 8},
-    "flow_plus_plus": {"couplings": 2, "width": 8, "components": 4},
+    "flow_plus_plus": {"couplings": 1, "width": 8, "components": 3},
     "glow": {"steps": 1, "width": 8},
-    "neural_spline_flow": {"couplings": 2, "width": 8, "bins": 4},
+    "neural_spline_flow": {"couplings": 1, "width": 8, "bins": 3},
     "residual": {"blocks": 2, "width": 8},
 }
 """Parameters that make an architecture small; another plug-in's are its defaults."""
