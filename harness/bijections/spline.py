@@ -27,11 +27,10 @@ class Knots(NamedTuple):
 
 
 class _Bin(NamedTuple):
-    """The bins that hold a batch: their first knots, the last y, and ``s = H / W``."""
+    """The bins that hold a batch: their first knots, their sizes, and ``s = H / W``."""
 
     x: Tensor
     y: Tensor
-    end: Tensor
     width: Tensor
     height: Tensor
     left: Tensor
@@ -89,7 +88,7 @@ def spline_inverse(y: Tensor, knots: Knots, bound: float) -> tuple[Tensor, Tenso
     inner = y.clamp(-bound, bound)
     at = _locate(inner, knots, knots.y)
     below = (inner - at.y) / at.height
-    above = (at.end - inner) / at.height  # not 1 - below, which rounds
+    above = 1 - below
     beta = (at.left * above - at.right * below) / at.secant
     rises = beta >= 0
     # Not abs, whose slope at 0 is that of neither side.
@@ -106,9 +105,9 @@ def _locate(value: Tensor, knots: Knots, along: Tensor) -> _Bin:
     index = number[:, None, None].expand(-1, 3, -1, *number.shape[1:])
     table = torch.stack(knots, dim=1)
     x, y, left = table.gather(2, index).squeeze(2).unbind(1)
-    last, end, right = table.gather(2, index + 1).squeeze(2).unbind(1)
-    width, height = last - x, end - y
-    return _Bin(x, y, end, width, height, left, right, height / width)
+    end_x, end_y, right = table.gather(2, index + 1).squeeze(2).unbind(1)
+    width, height = end_x - x, end_y - y
+    return _Bin(x, y, width, height, left, right, height / width)
 
 
 def _within(place: Tensor, at: _Bin) -> tuple[Tensor, Tensor]:

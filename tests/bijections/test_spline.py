@@ -16,7 +16,7 @@ from harness.bijections.spline import Knots, edges, spline, spline_inverse
 from harness.bijections.spline_bounds import flattest, steepest
 from harness.bijections.spline_transformer import RationalQuadraticSpline
 from harness.datasets.base import Dataset
-from harness.registry import UnresolvedError
+from harness.registry import Combination, UnresolvedError
 from harness.seeding import generator
 from harness.suite.model import Training
 from harness.training.batches import Batches
@@ -312,3 +312,30 @@ def test_slopes_must_hold_that_of_the_tails() -> None:
             minimum_slope=0.1,
             maximum_slope=0.5,
         )
+
+
+@pytest.mark.parametrize(
+    ("architecture", "shape", "message"),
+    [
+        ({"name": "neural_spline_flow"}, (1,), "at least 2 dimensions, not 1"),
+        ({"name": "flow_plus_plus"}, (1, 1, 1), "at least 2 dimensions, not 1"),
+        (
+            {"name": "neural_spline_flow", "bins": 200, "minimum_width": 0.01},
+            (2,),
+            "200 bins do not fit",
+        ),
+        ({"name": "neural_spline_flow", "bins": 200}, (2,), None),
+    ],
+    ids=str,
+)
+def test_an_architecture_is_refused_before_it_is_built(
+    architecture: dict[str, object], shape: tuple[int, ...], message: str | None
+) -> None:
+    choice = registry.resolve("architecture", architecture)
+    refuses = registry.get("architecture", choice.name).refuses
+    assert refuses is not None
+    density, none = registry.resolve("task", "density"), registry.resolve("regularizer", "none")
+    dataset = registry.resolve("dataset", "checkerboard")
+    refused = refuses(Combination(density, choice, none, dataset, shape))
+    assert (refused is None) == (message is None)
+    assert message is None or message in str(refused)
