@@ -30,6 +30,11 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"steps": 1, "width": 8, "transformer": "additive"},
         {"steps": 2, "width": 8, "split": "checkerboard"},
     ),
+    "flow_plus_plus": ({"couplings": 2, "width": 8, "components": 4},),
+    "neural_spline_flow": (
+        {"couplings": 2, "width": 8},
+        {"couplings": 2, "width": 8, "maximum_slope": None, "mixing": "lu", "actnorm": False},
+    ),
     "residual": ({"blocks": 2, "width": 8}, {"blocks": 2, "width": 3, "coefficient": 0.5}),
     "iaf": ({"blocks": 1, "width": 8}, {"blocks": 1, "width": 8, "transformer": "additive"}),
     "maf": (

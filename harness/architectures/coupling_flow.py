@@ -16,11 +16,22 @@ from harness.bijections.reshape import Flatten
 from harness.bijections.residual_mlp import ResidualMLP
 from harness.bijections.splits import Alternating, Halves
 from harness.bijections.transformers import Transformer
-from harness.registry import Shape
+from harness.registry import Combination, Shape
 
 Mixing = Literal["permutation", "lu"]
 SplitName = Literal["halves", "alternating"]
 ConditionerName = Literal["mlp", "residual_mlp"]
+
+
+def one_dimension(combination: Combination) -> str | None:
+    """Why such a flow is impossible on this shape, or ``None``."""
+    return _too_few(math.prod(combination.shape))
+
+
+def _too_few(dimension: int) -> str | None:
+    if dimension >= 2:
+        return None
+    return f"a coupling splits its input, so it needs at least 2 dimensions, not {dimension}"
 
 
 def coupling_flow(
@@ -45,8 +56,8 @@ def coupling_flow(
         ValueError: The input has fewer than two dimensions, so nothing can be split.
     """
     dimension = math.prod(shape)
-    if dimension < 2:
-        message = f"a coupling splits its input, so it needs at least 2 dimensions, not {dimension}"
+    message = _too_few(dimension)
+    if message is not None:
         raise ValueError(message)
     parting = Halves(dimension // 2) if split == "halves" else Alternating()
     network = mlp if conditioner == "mlp" else ResidualMLP

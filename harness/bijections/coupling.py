@@ -5,7 +5,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from harness.bijections.base import Bijection, BiLipschitz, sum_per_sample
+from harness.bijections.base import Bijection, BiLipschitz, Convergence, sum_per_sample
 from harness.bijections.box import Box
 from harness.bijections.networks import Conditioner
 from harness.bijections.splits import Halves, Split
@@ -75,6 +75,14 @@ class Coupling(Bijection):
         h = self._condition(kept, context)
         changed, log_derivative = self.transformer.inverse(changed, h)
         return self.join(kept, changed), sum_per_sample(log_derivative)
+
+    def inverse_with_convergence(
+        self, y: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Convergence]:
+        kept, changed = self.split(y)
+        h = self._condition(kept, context)
+        changed, log_derivative, report = self.transformer.inverse_with_convergence(changed, h)
+        return self.join(kept, changed), sum_per_sample(log_derivative), report
 
     def _boxes(self, box: Box) -> tuple[Box, Box, Box]:
         """Boxes of the kept part, of the changed part and of the conditioner's output."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from harness import registry
-from harness.bijections.base import BiLipschitz
+from harness.bijections.base import BiLipschitz, Convergence
 from harness.bijections.box import Box
 from harness.bijections.coupling_bounds import (
     Gain,
@@ -25,6 +25,9 @@ Order = Literal["scale_first", "shift_first"]
 class Transformer(nn.Module):
     """An elementwise bijection ``x ↦ y`` with parameters from the conditioner.
 
+    A closed form implements :meth:`inverse`; one that iterates implements
+    :meth:`inverse_with_convergence` instead.
+
     Attributes:
         parameters_per_element: How many numbers of the conditioner each element takes.
     """
@@ -38,7 +41,13 @@ class Transformer(nn.Module):
 
     def inverse(self, y: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """``(x, log |dx/dy|)``."""
-        raise NotImplementedError
+        x, log_derivative, _ = self.inverse_with_convergence(y, h)
+        return x, log_derivative
+
+    def inverse_with_convergence(self, y: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Convergence]:
+        """As :meth:`inverse`, and how its iteration ended, per sample."""
+        x, log_derivative = self.inverse(y, h)
+        return x, log_derivative, Convergence.closed_form(y)
 
     def gradients(
         self, x: Tensor, h: Tensor, by_y: Tensor, by_log: Tensor

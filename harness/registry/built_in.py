@@ -7,9 +7,11 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "architecture": {
         "additive": "harness.architectures.additive:additive",
         "affine": "harness.architectures.affine:affine",
+        "flow_plus_plus": "harness.architectures.flow_plus_plus:flow_plus_plus",
         "glow": "harness.architectures.glow:glow",
         "iaf": "harness.architectures.iaf:iaf",
         "maf": "harness.architectures.maf:maf",
+        "neural_spline_flow": "harness.architectures.neural_spline_flow:neural_spline_flow",
         "residual": "harness.architectures.residual:residual",
         "tarflow": "harness.architectures.tarflow:tarflow",
     },
@@ -43,6 +45,10 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "transformer": {
         "additive": "harness.bijections.transformers:additive",
         "affine": "harness.bijections.transformers:affine",
+        "mixture_of_logistics": "harness.bijections.mixture_transformer:mixture_of_logistics",
+        "rational_quadratic_spline": (
+            "harness.bijections.spline_transformer:rational_quadratic_spline"
+        ),
         "volume_preserving": "harness.bijections.volume_preserving:volume_preserving",
     },
     "mixing": {

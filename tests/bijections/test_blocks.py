@@ -14,6 +14,7 @@ from harness.bijections.chain import Chain
 from harness.bijections.coupling import Coupling
 from harness.bijections.linear import LULinear
 from harness.bijections.lipschitz_network import LipschitzNetwork
+from harness.bijections.mixture_transformer import MixtureOfLogistics
 from harness.bijections.multiscale import MultiScale
 from harness.bijections.networks import Conditioner, convolutional_network, mlp
 from harness.bijections.permutation import Permutation
@@ -37,6 +38,9 @@ def _coupling(transformer: str | dict[str, object], *, swap: bool) -> Coupling:
     return Coupling(2, elementwise, conditioner, swap=swap)
 
 
+SPLINE: Transformer = registry.build(
+    "transformer", registry.resolve("transformer", "rational_quadratic_spline")
+)
 BLOCKS: dict[str, tuple[Callable[[], Bijection], Shape]] = {
     **{
         f"coupling, affine {name}, swap={swap}": (
@@ -53,6 +57,16 @@ BLOCKS: dict[str, tuple[Callable[[], Bijection], Shape]] = {
         (5,),
     ),
     "coupling, additive": (lambda: _coupling("additive", swap=False), (5,)),
+    "coupling, spline": (lambda: _coupling("rational_quadratic_spline", swap=True), (5,)),
+    "coupling, mixture": (lambda: _coupling("mixture_of_logistics", swap=False), (5,)),
+    "coupling, spline, image": (
+        lambda: Coupling(2, SPLINE, convolutional_network(2, 2 * 23, 4, G)),
+        (4, 2, 2),
+    ),
+    "coupling, mixture, image": (
+        lambda: Coupling(2, MixtureOfLogistics(3), convolutional_network(2, 2 * 11, 4, G)),
+        (4, 2, 2),
+    ),
     "coupling, image": (
         lambda: Coupling(2, Additive(), convolutional_network(2, 2, 4, G)),
         (4, 2, 2),

@@ -26,9 +26,11 @@ STEPS = 50
 SMALL: dict[str, dict[str, object]] = {
     "additive": {"couplings": 4, "width": 8},
     "affine": {"couplings": 4, "width": 8},
+    "flow_plus_plus": {"couplings": 1, "width": 8, "components": 3},
     "glow": {"steps": 1, "width": 8},
     "iaf": {"blocks": 1, "width": 8},
     "maf": {"blocks": 2, "width": 8, "order": "random"},
+    "neural_spline_flow": {"couplings": 1, "width": 8, "bins": 3},
     "residual": {"blocks": 2, "width": 8},
     "tarflow": {"blocks": 2, "width": 8},
 }

@@ -1,0 +1,82 @@
+"""A mixture of logistics as a coupling's transformer."""
+
+import math
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from harness.bijections.base import BiLipschitz, Convergence
+from harness.bijections.bisection import bisection
+from harness.bijections.logistic_mixture import Mixture
+from harness.bijections.transformers import Transformer
+from harness.registry import entry
+
+SPREAD = 2.0
+"""Components start with means in [-SPREAD, SPREAD]: alike, they would have the same gradients."""
+
+
+class MixtureOfLogistics(Transformer):
+    """``y = T(x) exp(a) + b`` with ``T(x) = logit Σ_k π_k σ((x - μ_k) / s_k)`` (arXiv 1902.00275).
+
+    Of ``3K + 2`` parameters an element, the first two are a and b, then K logits of π, K means
+    less where they start, and K log-scales. The inverse bisects, and reports how that ended.
+
+    Args:
+        components: K.
+    """
+
+    def __init__(self, components: int) -> None:
+        super().__init__()
+        self.components, self.parameters_per_element = components, 3 * components + 2
+
+    def _unpacked(self, h: Tensor) -> tuple[Tensor, Tensor, Mixture]:
+        each = h.reshape(len(h), self.parameters_per_element, -1, *h.shape[2:])
+        affine, weights, means, log_scales = torch.split(each, [2, *[self.components] * 3], dim=1)
+        ends = SPREAD if self.components > 1 else 0.0
+        start = torch.linspace(-ends, ends, self.components, dtype=h.dtype, device=h.device)
+        means = means + start.view(-1, *[1] * (each.ndim - 2))
+        log_scale, shift = affine.unbind(1)
+        return log_scale, shift, Mixture(F.log_softmax(weights, dim=1), means, log_scales)
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        log_scale, shift, mixture = self._unpacked(h)
+        value, log_slope = mixture.logit(x)
+        return torch.addcmul(shift, value, log_scale.exp()), log_slope + log_scale
+
+    def inverse_with_convergence(self, y: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Convergence]:
+        log_scale, shift, mixture = self._unpacked(h)
+        target = (y - shift) * (-log_scale).exp()
+        with torch.no_grad():
+            bracket = mixture.bracket(target)
+            x, report = bisection(lambda x: mixture.logit(x)[0], *bracket, target)
+        if torch.is_grad_enabled():
+            # Implicit function theorem: x moves by (dt - dT) / T'. Value and gradient of t - T
+            # come apart; a slope that underflows is kept from turning the value, 0, into NaN.
+            value, log_slope = mixture.logit(x)
+            steepness = (-log_slope.detach()).exp().clamp_max(torch.finfo(x.dtype).max)
+            residual = target - value
+            x = x + (residual - residual.detach()) * steepness
+        _, log_slope = mixture.logit(x)
+        return x, -log_slope - log_scale, report
+
+    def coupling_bounds(self, conditioner_lipschitz: float) -> BiLipschitz:
+        """None, as of an affine coupling: ``∂y/∂a = y - b`` grows with ``|x|``, whatever T is.
+
+        Nor does a constant conditioner help, for its scale ``exp(a)`` and its ``s_k`` may be
+        anything. What is bounded: ``T' ≤ max 1/s_k``, for ``E[σ (1-σ)] ≤ E[σ] (1 - E[σ])``. Not
+        from below: between components far apart the numerator vanishes, as their distance in
+        scales grows, and the denominator does not.
+        """
+        return BiLipschitz(math.inf, math.inf)
+
+
+@entry(version=1)
+def mixture_of_logistics(
+    *,
+    components: Annotated[int, Field(ge=1, le=256)] = 8,
+) -> Transformer:
+    """Logit of a mixture of logistics, then scale and shift (Flow++): no global bound."""
+    return MixtureOfLogistics(components)
