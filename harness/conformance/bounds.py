@@ -1,0 +1,100 @@
+"""Does a bound hold?"""
+
+import math
+from collections.abc import Mapping
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from harness.bijections.base import Bijection
+from harness.bijections.box import Box
+from harness.conformance.ascent import End, ascend, constants
+from harness.conformance.jacobians import jacobians
+from harness.conformance.row import Row
+
+SLACK = 1 + 1e-9
+CLIMBERS = 4
+WHAT = {"forward": "σ_max(J)", "inverse": "1/σ_min(J)"}
+
+
+def global_bounds(flow: Bijection, inputs: Mapping[str, Tensor]) -> list[Row]:
+    """``σ_max(J(x)) ≤ bounds().forward`` and ``1/σ_min(J(x)) ≤ bounds().inverse``.
+
+    At all the inputs, and at points that gradient ascent reaches from the worst of them.
+
+    Args:
+        flow: In float64.
+        inputs: By where they are from, each of shape ``(B, *shape)``.
+    """
+    claimed = flow.bounds()
+    return [
+        _held(flow, f"bound, {end}", end, getattr(claimed, end), inputs) for end in get_args(End)
+    ]
+
+
+def bounds_on_a_box(flow: Bijection, box: Box) -> list[Row]:
+    """``bounds(box)`` at points of the box, as above, and ``image(box)`` holds what they go to."""
+    claimed = flow.bounds(box)
+    inputs = {"a point of the box": points_of(box, 8), "a corner of the box": corners_of(box, 8)}
+    rows = [
+        _held(flow, f"bound on a box, {end}", end, getattr(claimed, end), inputs, box)
+        for end in get_args(End)
+    ]
+    image, check = flow.image(box), "image of a box"
+    if image is None:
+        return [*rows, Row.at_most(check, 0, 0, "none is known, and none is claimed")]
+    points = torch.cat([points_of(box, 256), corners_of(box, 256)])
+    with torch.no_grad():
+        y, _ = flow(points)
+    if image.lower.shape != y.shape[1:] or image.upper.shape != y.shape[1:]:
+        detail = f"its shape is {tuple(image.lower.shape)}, and F(x) has {tuple(y.shape[1:])}"
+        return [*rows, Row(check, math.nan, 0.0, passed=False, detail=detail)]
+    beyond = torch.maximum(image.lower - y, y - image.upper) / (1 + image.largest)
+    # What is NaN lies nowhere; an image without end holds everything else.
+    out = float(beyond.nan_to_num(math.inf, neginf=-math.inf).max().clamp_min(0))
+    return [*rows, Row.at_most(check, out, 1e-9, f"F(x) leaves it by {out:.2g} of its size")]
+
+
+def points_of(box: Box, count: int) -> Tensor:
+    """Points drawn uniformly."""
+    source = torch.Generator().manual_seed(0)
+    unit = torch.rand(count, *box.lower.shape, generator=source, dtype=torch.float64)
+    return box.lower + unit * (box.upper - box.lower)
+
+
+def corners_of(box: Box, count: int) -> Tensor:
+    """Corners drawn uniformly."""
+    source = torch.Generator().manual_seed(1)
+    ends = torch.rand(count, *box.lower.shape, generator=source, dtype=torch.float64) < 0.5
+    return torch.where(ends, box.lower, box.upper)
+
+
+def _held(
+    flow: Bijection,
+    check: str,
+    end: End,
+    allowed: float,
+    inputs: Mapping[str, Tensor],
+    box: Box | None = None,
+) -> Row:
+    x = torch.cat(list(inputs.values()))
+    names = [name for name, some in inputs.items() for _ in some]
+    values = constants(jacobians(flow, x), end)
+    if allowed == math.inf:
+        finite = values[values.isfinite()]
+        largest = float(finite.max()) if len(finite) else math.nan
+        detail = f"none is claimed; {WHAT[end]} is up to {largest:.4g}"
+        return Row(check, largest, math.inf, passed=True, detail=detail)
+    lost = int(values.isnan().sum())
+    if lost:
+        detail = f"{lost} Jacobians are not finite, although {allowed:.6g} is claimed"
+        return Row(check, math.inf, allowed, passed=False, detail=detail)
+    worst = int(values.argmax())
+    found, place = float(values[worst]), names[worst]
+    peak = ascend(flow, x[values.topk(min(CLIMBERS, len(x))).indices], end, box)
+    highest = float(peak.values.nan_to_num(-math.inf).max())
+    if highest > found:
+        found, place = highest, "a point found by gradient ascent"
+    detail = f"{WHAT[end]} is {found:.6g} at {place}, and bounds() claims at most {allowed:.6g}"
+    return Row(check, found, allowed, passed=found <= allowed * SLACK, detail=detail)
