@@ -12,7 +12,7 @@ from harness.bijections.base import Bijection
 from harness.bijections.box import Box
 from harness.conformance import precision, state
 from harness.conformance.batch import batch_mates
-from harness.conformance.bounds import bounds_on_a_box, global_bounds
+from harness.conformance.bounds import bounds_of_parts, bounds_on_a_box, global_bounds
 from harness.conformance.candidate import Candidate
 from harness.conformance.gradients import gradients
 from harness.conformance.inverse import (
@@ -22,7 +22,7 @@ from harness.conformance.inverse import (
     rounding,
 )
 from harness.conformance.jacobians import linearise
-from harness.conformance.locate import Check, located
+from harness.conformance.parts import Check, located
 from harness.conformance.log_det import log_det
 from harness.conformance.packs import packability
 from harness.conformance.row import Row
@@ -88,16 +88,18 @@ def float32(flow: Bijection, x: Tensor) -> list[Row]:
 def bounds(flow: Bijection, x: Tensor) -> list[Row]:
     """Global bounds at these inputs and at ten times them, and those on a box around them."""
     near_and_far = {"an input": x, "an input ten times as far": 10 * x}
-    return global_bounds(flow, near_and_far) + bounds_on_a_box(flow, Box.of(x))
+    of_parts = bounds_of_parts(flow, x)
+    # A network's box is searched in its parts, where it costs less and the bounds are closer.
+    on_a_box = bounds_on_a_box(flow, Box.of(x), climb=not of_parts)
+    return global_bounds(flow, near_and_far) + on_a_box + of_parts
 
 
 def _state(candidate: Candidate) -> list[Row]:
     x = candidate.inputs(8)
     rows = []
     for mode in ("evaluation", "training"):
-        check = partial(state.hidden_state)
         flow = candidate.fresh().train(mode == "training")
-        rows += [row.at(f"{AS_BUILT}, {mode} mode") for row in check(flow, x)]
+        rows += [row.at(f"{AS_BUILT}, {mode} mode") for row in state.hidden_state(flow, x)]
     return [
         *rows,
         *(row.at(AS_BUILT) for row in state.building(candidate)),
