@@ -1,5 +1,6 @@
 """Inputs where a Jacobian is worst, by gradient ascent."""
 
+import math
 from typing import Literal
 
 import torch
@@ -33,11 +34,11 @@ def ascend(flow: Bijection, x: Tensor, end: End, box: Box | None = None) -> floa
         end: Which of the two.
         box: Where to stay, if there is one.
     """
-    best, step = -torch.inf, 0.5 * x.flatten(1).std().clamp_min(0.1)
+    best, step = -math.inf, 0.5 * x.flatten(1).std().clamp_min(0.1)
     random = torch.Generator().manual_seed(0)
     for _ in range(STEPS):
         values, left, right, finite = _decomposed(jacobians(flow, x), end)
-        best = max([best, *values[finite].tolist()])
+        best = max([best, *map(float, values[finite])])
         try:
             slope = _slope(flow, x, left, right)
         except RuntimeError:  # a backward pass that cannot be differentiated: any direction
@@ -51,7 +52,8 @@ def ascend(flow: Bijection, x: Tensor, end: End, box: Box | None = None) -> floa
         step = 0.8 * step
         if box is not None:
             x = x.clamp(box.lower, box.upper)
-    return max([best, *constants(jacobians(flow, x), end).nan_to_num(-torch.inf).tolist()])
+    last = constants(jacobians(flow, x), end).nan_to_num(-math.inf)
+    return max([best, *map(float, last)])
 
 
 def _decomposed(matrices: Tensor, end: End) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -33,9 +33,7 @@ def batch_mates(flow: Bijection, local: Local) -> list[Row]:
             }
         worst = max(off, key=lambda mate: off[mate])
         detail = f"beside {worst} the first sample's result differs by {off[worst]:.2g} from alone"
-        rows.append(
-            Row.at_most(f"batch independence, {name}", off[worst], allowed, detail)
-        )
+        rows.append(Row.at_most(f"batch independence, {name}", off[worst], allowed, detail))
     return rows
 
 

@@ -43,7 +43,7 @@ def _gradients(flow: Bijection, given: Tensor, direction: str) -> dict[str, dict
     """By the name of each parameter, and the input's."""
     given = given.detach().requires_grad_()
     value, log_det = flow(given) if direction == "forward" else flow.inverse(given)
-    leaves = {name: p for name, p in flow.named_parameters() if p.requires_grad}
+    leaves: dict[str, Tensor] = {name: p for name, p in flow.named_parameters() if p.requires_grad}
     leaves["its input"] = given
     found = {}
     for what, scalar in (("value", value.square().sum()), ("log-det", log_det.sum())):

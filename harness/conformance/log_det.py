@@ -19,9 +19,7 @@ def log_det(flow: Bijection, local: Local) -> list[Row]:
     rows = [_agrees("log-det, forward", local.log_det, expected, allowed)]
     if report.converged.any():
         kept = report.converged
-        rows.append(
-            _agrees("log-det, inverse", backward[kept], -expected[kept], allowed[kept])
-        )
+        rows.append(_agrees("log-det, inverse", backward[kept], -expected[kept], allowed[kept]))
     return rows
 
 

@@ -50,9 +50,7 @@ def _as_one(
 ) -> Row:
     check = f"packs, {direction}"
     states = [dict(flow.named_parameters()) | dict(flow.named_buffers()) for flow in flows]
-    stacked = {
-        name: torch.stack([state[name].detach() for state in states]) for name in states[0]
-    }
+    stacked = {name: torch.stack([state[name].detach() for state in states]) for name in states[0]}
     with torch.no_grad():
         alone = [function(flow, one) for flow, one in zip(flows, given, strict=True)]
         try:
@@ -60,7 +58,7 @@ def _as_one(
                 "torch.vmap": vectorize(flows[0], stacked, function, given),
                 "a pack": Stack(flows).run(function, given),
             }
-        except Exception as error:  # noqa: BLE001 - what cannot be vectorised raises anything
+        except Exception as error:
             said = str(error).strip().split("\n")[0]
             detail = (
                 f"two networks cannot run as one, and branches=({direction!r},) is not declared: "

@@ -63,8 +63,9 @@ def _culprit(flow: Bijection, x: Tensor, check: Check, failed: Row) -> str:
     try:
         for part in parts(flow, x):
             rows = check(part.bijection, part.x)
-            if any(row.check == failed.check and not row.passed for row in rows):
-                return f", in {part.name}"
-    except Exception:  # noqa: BLE001 - a stranger's part may not stand alone; the row stays
+            for row in rows:
+                if row.check == failed.check and not row.passed:
+                    return f"; first in {part.name}: {row.detail}"
+    except Exception:
         return ""
     return ""

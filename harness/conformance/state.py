@@ -26,7 +26,9 @@ def hidden_state(flow: Bijection, x: Tensor) -> list[Row]:
         flow.inverse(flow(other)[0])
         flow.bounds()
         after = _copied(flow.state_dict())
-        again = flow(first), flow.inverse(forward[0])
+        # The inverse first: a forward pass on the same inputs would remind it.
+        backward = flow.inverse(forward[0])
+        again = flow(first), backward
     changed = [name for name in before | after if not _same(before.get(name), after.get(name))]
     named = f"a call changes {', '.join(changed)}" if changed else "a call changes nothing"
     rows = [Row.at_most("no call changes the state", len(changed), 0, named)]
@@ -68,7 +70,7 @@ def reload(candidate: Candidate, x: Tensor) -> list[Row]:
     check = "state_dict round trip"
     try:
         again.load_state_dict(torch.load(file, weights_only=True))
-    except Exception as error:  # noqa: BLE001 - a stranger's state may be anything
+    except Exception as error:
         detail = f"a fresh network does not take it: {error}".split("\n")[0]
         return [Row(check, float("nan"), 0.0, passed=False, detail=detail)]
     other = 3 * x.flip(0) + 1

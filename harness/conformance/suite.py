@@ -22,9 +22,9 @@ from harness.conformance.inverse import (
     rounding,
 )
 from harness.conformance.jacobians import linearise
-from harness.conformance.parts import Check, located
 from harness.conformance.log_det import log_det
 from harness.conformance.packs import packability
+from harness.conformance.parts import Check, located
 from harness.conformance.row import Row
 from harness.conformance.training import STEPS, trained
 
@@ -48,7 +48,7 @@ def steps(candidate: Candidate) -> Iterator[Step]:
         if name == PERTURBED:
             for check in (mates, gradients, float32, precision.bfloat16):
                 yield from _of_weights(candidate, name, make, check)
-            yield "packs", _guarded("packs", partial(packability, candidate, candidate.inputs(3)))
+            yield "packs", _guarded("packs", partial(_packs, candidate), PERTURBED)
         yield from _of_weights(candidate, name, make, bounds)
     yield TRAINED, _guarded("training", partial(_trained, candidate))
 
@@ -107,6 +107,10 @@ def _state(candidate: Candidate) -> list[Row]:
     ]
 
 
+def _packs(candidate: Candidate) -> list[Row]:
+    return [row.at(PERTURBED) for row in packability(candidate, candidate.inputs(3))]
+
+
 def _of_weights(
     candidate: Candidate, name: str, make: Callable[[], Bijection], check: Check
 ) -> Iterator[Step]:
@@ -133,7 +137,7 @@ def _guarded(title: str, step: Callable[[], list[Row]], where: str = "") -> Call
     def guarded() -> list[Row]:
         try:
             return step()
-        except Exception as error:  # noqa: BLE001 - a stranger's network may raise anything
+        except Exception as error:
             raised = traceback.extract_tb(error.__traceback__)[-1]
             said = (str(error).strip() or "no message").split("\n")[0]
             detail = f"raised {type(error).__name__}: {said}"
