@@ -16,7 +16,7 @@ from harness.conformance.parts import parts
 from harness.conformance.row import Row
 
 SLACK = 1 + 1e-9
-CLIMBERS = 4
+CLIMBERS = 3
 WHAT = {"forward": "σ_max(J)", "inverse": "1/σ_min(J)"}
 
 
@@ -44,7 +44,7 @@ def bounds_on_a_box(flow: Bijection, box: Box, *, climb: bool = True) -> list[Ro
         climb: Whether gradient ascent within the box looks for worse points.
     """
     claimed = flow.bounds(box)
-    inputs = {"a point of the box": points_of(box, 8), "a corner of the box": corners_of(box, 8)}
+    inputs = {"a point of the box": points_of(box, 4), "a corner of the box": corners_of(box, 8)}
     rows = [
         _held(flow, f"bound on a box, {end}", end, getattr(claimed, end), inputs, box, climb=climb)
         for end in get_args(End)
@@ -59,7 +59,7 @@ def bounds_of_parts(flow: Bijection, x: Tensor) -> list[Row]:
     """
     found: dict[str, list[Row]] = {}
     for part in parts(flow, x):
-        inputs = {"an input": part.x, "an input ten times as far": 10 * part.x}
+        inputs = {"an input": part.x[:4], "an input ten times as far": 10 * part.x[:4]}
         rows = global_bounds(part.bijection, inputs)
         rows += bounds_on_a_box(part.bijection, Box.of(part.x))
         for row in rows:

@@ -28,7 +28,9 @@ class Part(NamedTuple):
 
 
 def parts(flow: Bijection, x: Tensor) -> list[Part]:
-    """In the order in which a forward pass calls them; none if the network is one itself."""
+    """In the order in which a forward pass calls them; a network of one part is that part."""
+    if not _contains_bijections(flow):
+        return [Part(type(flow).__name__, flow, x)]
     found: list[Part] = []
 
     def seen(name: str, module: Any, given: tuple[Any, ...]) -> None:
@@ -61,7 +63,7 @@ def located(flow: Bijection, x: Tensor, check: Check, where: str) -> list[Row]:
 
 def _culprit(flow: Bijection, x: Tensor, check: Check, failed: Row) -> str:
     try:
-        for part in parts(flow, x):
+        for part in parts(flow, x) if _contains_bijections(flow) else ():
             rows = check(part.bijection, part.x)
             for row in rows:
                 if row.check == failed.check and not row.passed:

@@ -49,7 +49,8 @@ def steps(candidate: Candidate) -> Iterator[Step]:
             for check in (mates, gradients, float32, precision.bfloat16):
                 yield from _of_weights(candidate, name, make, check)
             yield "packs", _guarded("packs", partial(_packs, candidate), PERTURBED)
-        yield from _of_weights(candidate, name, make, bounds)
+        # At a zero start a part has nothing to hide yet: the network as a whole will do.
+        yield from _of_weights(candidate, name, make, bounds if name != AS_BUILT else whole_bounds)
     yield TRAINED, _guarded("training", partial(_trained, candidate))
 
 
@@ -85,13 +86,15 @@ def float32(flow: Bijection, x: Tensor) -> list[Row]:
     return precision.float32(flow, linearise(flow, x))
 
 
-def bounds(flow: Bijection, x: Tensor) -> list[Row]:
+def whole_bounds(flow: Bijection, x: Tensor) -> list[Row]:
     """Global bounds at these inputs and at ten times them, and those on a box around them."""
     near_and_far = {"an input": x, "an input ten times as far": 10 * x}
-    of_parts = bounds_of_parts(flow, x)
-    # A network's box is searched in its parts, where it costs less and the bounds are closer.
-    on_a_box = bounds_on_a_box(flow, Box.of(x), climb=not of_parts)
-    return global_bounds(flow, near_and_far) + on_a_box + of_parts
+    return global_bounds(flow, near_and_far) + bounds_on_a_box(flow, Box.of(x), climb=False)
+
+
+def bounds(flow: Bijection, x: Tensor) -> list[Row]:
+    """The same, and of each part, where bounds are closer and a search in the box costs less."""
+    return whole_bounds(flow, x) + bounds_of_parts(flow, x)
 
 
 def _state(candidate: Candidate) -> list[Row]:
