@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from harness.bijections.base import Bijection
 from harness.bijections.box import Box
 from harness.bijections.transformers import Affine
-from harness.conformance import batch, bounds, gradients, inverse, jacobians, log_det, state
+from harness.conformance import batch, bounds, gradients, inverse, jacobians, log_det, shapes, state
 from harness.conformance.row import Row
 
 
@@ -26,7 +26,7 @@ def autograd_jacobians(flow: Bijection, x: Tensor, *, inverse: bool = False) -> 
 def check_round_trip(flow: Bijection, x: Tensor, tolerance: float) -> None:
     """Both ways, and every inverse converges."""
     allowed = torch.full((len(x),), tolerance, dtype=torch.float64)
-    rows = inverse.round_trip(flow, x, allowed)
+    rows = shapes.shapes(flow, x) + inverse.round_trip(flow, x, allowed)
     assert_passed(rows)
     (converged,) = (row for row in rows if row.check == "convergence is reported")
     assert converged.measured == 0, converged.sentence

@@ -10,6 +10,7 @@ from harness.bijections.base import Bijection
 from harness.conformance.inverse import round_trip, rounding
 from harness.conformance.jacobians import Local
 from harness.conformance.row import Row
+from harness.conformance.shapes import shapes
 
 
 def float32(flow: Bijection, local: Local) -> list[Row]:
@@ -33,7 +34,7 @@ def float32(flow: Bijection, local: Local) -> list[Row]:
                 f"float32 against float64, {name}", float(off[worst]), float(limit[worst]), detail
             )
         )
-    trip = round_trip(single, x, allowed)
+    trip = shapes(single, x) + round_trip(single, x, allowed)
     return rows + [replace(row, check=f"float32, {row.check}") for row in trip]
 
 

@@ -26,6 +26,7 @@ from harness.conformance.log_det import log_det
 from harness.conformance.packs import packability
 from harness.conformance.parts import Check, located
 from harness.conformance.row import Row
+from harness.conformance.shapes import shapes
 from harness.conformance.training import STEPS, trained
 
 Step = tuple[str, Callable[[], list[Row]]]
@@ -61,6 +62,9 @@ def conformance(candidate: Candidate) -> list[Row]:
 
 def inverse(flow: Bijection, x: Tensor) -> list[Row]:
     """Round trips, log-dets and Jacobians of both directions, in float64."""
+    told = shapes(flow, x)
+    if not told[0].passed:  # then nothing else can be asked
+        return told
     local = linearise(flow, x)
     # Latents of another seed: what the network makes of standard normal ones.
     source = torch.Generator().manual_seed(1)
@@ -69,6 +73,7 @@ def inverse(flow: Bijection, x: Tensor) -> list[Row]:
         back, _ = flow.inverse(latents)
     there = rounding(linearise(flow, back), x.dtype)
     return [
+        *told,
         *round_trip(flow, x, rounding(local, x.dtype)),
         *round_trip_of_latents(flow, latents, there),
         *log_det(flow, local),
@@ -99,14 +104,22 @@ def bounds(flow: Bijection, x: Tensor) -> list[Row]:
 
 def _state(candidate: Candidate) -> list[Row]:
     x = candidate.inputs(8)
-    rows = []
-    for mode in ("evaluation", "training"):
+
+    def hidden(mode: str) -> list[Row]:
         flow = candidate.fresh().train(mode == "training")
-        rows += [row.at(f"{AS_BUILT}, {mode} mode") for row in state.hidden_state(flow, x)]
+        return [row.at(f"{AS_BUILT}, {mode} mode") for row in state.hidden_state(flow, x)]
+
+    def building() -> list[Row]:
+        return [row.at(AS_BUILT) for row in state.building(candidate)]
+
+    def reload() -> list[Row]:
+        return [row.at("initialised and perturbed") for row in state.reload(candidate, x)]
+
     return [
-        *rows,
-        *(row.at(AS_BUILT) for row in state.building(candidate)),
-        *(row.at("initialised and perturbed") for row in state.reload(candidate, x)),
+        *_guarded("two calls agree", partial(hidden, "evaluation"), AS_BUILT)(),
+        *_guarded("two calls agree", partial(hidden, "training"), AS_BUILT)(),
+        *_guarded("only the given generator is read", building, AS_BUILT)(),
+        *_guarded("state_dict round trip", reload, AS_BUILT)(),
     ]
 
 
@@ -117,7 +130,7 @@ def _packs(candidate: Candidate) -> list[Row]:
 def _of_weights(
     candidate: Candidate, name: str, make: Callable[[], Bijection], check: Check
 ) -> Iterator[Step]:
-    title = check.__name__
+    title = check.__name__.replace("_", " ")
 
     def step() -> list[Row]:
         return located(make(), candidate.inputs(SAMPLES), check, name)
@@ -142,8 +155,8 @@ def _guarded(title: str, step: Callable[[], list[Row]], where: str = "") -> Call
             return step()
         except Exception as error:
             raised = traceback.extract_tb(error.__traceback__)[-1]
-            said = (str(error).strip() or "no message").split("\n")[0]
-            detail = f"raised {type(error).__name__}: {said}"
+            said = str(error).strip().split("\n")[0]
+            detail = f"{raised.name} raised {type(error).__name__}" + (f": {said}" if said else "")
             detail += f", at {Path(raised.filename).name}:{raised.lineno}"
             return [Row(title, float("nan"), 0.0, passed=False, detail=detail, where=where)]
 

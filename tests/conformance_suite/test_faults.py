@@ -46,8 +46,22 @@ def test_what_raises_fails_its_check_and_the_others_go_on() -> None:
 
     rows = conformance(candidate(lambda shape, generator: Raising(2)))
     broken = [row for row in rows if not row.passed]
-    assert any("raised RuntimeError: no way back, at test_faults.py" in r.sentence for r in broken)
+    assert any(
+        "inverse raised RuntimeError: no way back, at test_faults.py" in r.sentence for r in broken
+    )
     assert any(row.passed and row.check == "bound, forward" for row in rows)
+
+
+def test_a_wrong_shape_is_told_before_anything_stumbles_over_it() -> None:
+    class Summed(ActNorm):
+        def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+            y, log_det = super().forward(x)
+            return y, log_det.sum()
+
+    rows = conformance(candidate(lambda shape, generator: Summed(2)))
+    told = next(row for row in rows if row.check == "shapes")
+    assert not told.passed
+    assert "the log-det of F has the shape ()" in told.sentence
 
 
 def test_the_global_generator_is_noticed() -> None:
