@@ -103,9 +103,15 @@ def list_entries(
     axis: Annotated[
         str | None, typer.Argument(help="task, architecture, regularizer, dataset, probe, …")
     ] = None,
+    bounds: Annotated[
+        bool, typer.Option("--bounds", help="Of architectures: which have bi-Lipschitz bounds.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """List what a suite can name: the entries of one axis, or of all, and the suites that ship."""
+    if bounds:
+        _list_bounds(axis, as_json=as_json)
+        return
     from harness.listing import listing  # noqa: PLC0415 - imports torch
 
     listed = listing(axis)
@@ -120,6 +126,47 @@ def list_entries(
         table.add_row(*[str(cell) for cell in cells])
     _say(drawing(table))
     _next("innbench plan quickstart")
+
+
+def _list_bounds(axis: str | None, *, as_json: bool) -> None:
+    from harness.bounds_table import as_plain, as_text, bounds_table  # noqa: PLC0415 - imports torch
+
+    if (axis or "architecture").removesuffix("s") != "architecture":
+        raise InputError(f"--bounds is of architectures, not of {axis!r}")
+    rows = bounds_table()
+    if as_json:
+        _say(json.dumps(as_plain(rows), indent=2, ensure_ascii=False) + "\n")
+        return
+    _say(as_text(rows))
+    _next("innbench check affine", "innbench plan quickstart")
+
+
+@app.command()
+def check(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="An architecture, or module:factory of your own.")
+    ],
+    shape: Annotated[
+        str | None, typer.Option(help="Of one input: 2, or 1,8,8; the smallest if left out.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check that an invertible network is one: round trips, log-dets, bounds, packs, state."""
+    from harness import checking  # noqa: PLC0415 - imports torch
+
+    subject = checking.named(name, shape)
+    rows = checking.run(subject, Console(stderr=True))
+    if as_json:
+        _say(json.dumps(checking.as_plain(subject, rows), indent=2, ensure_ascii=False) + "\n")
+    else:
+        _say(checking.as_text(subject, rows))
+    passed = all(row.passed for row in rows)
+    _next(
+        "innbench list architectures --bounds"
+        if passed
+        else f"innbench check {shlex.quote(name)} --json"
+    )
+    raise typer.Exit(0 if passed else 1)
 
 
 @app.command()

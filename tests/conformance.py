@@ -1,8 +1,4 @@
-"""What every bijection must do, checked by oracles that can disagree with it.
-
-The Jacobian comes from ``torch.autograd.functional``, a path that the harness does not use; its
-determinant and singular values from LAPACK in float64.
-"""
+"""The checks of ``harness.conformance``, as assertions: a row that fails says what broke."""
 
 import math
 
@@ -10,67 +6,58 @@ import torch
 from torch import Tensor, nn
 
 from harness.bijections.base import Bijection
+from harness.bijections.box import Box
 from harness.bijections.mixture_transformer import MixtureOfLogistics
 from harness.bijections.spline_transformer import RationalQuadraticSpline
 from harness.bijections.transformers import Affine
+from harness.conformance import batch, bounds, gradients, inverse, jacobians, log_det, shapes, state
+from harness.conformance.row import Row
+
+
+def assert_passed(rows: list[Row]) -> None:
+    assert rows
+    failed = [row.sentence for row in rows if not row.passed]
+    assert not failed, "\n".join(failed)
 
 
 def autograd_jacobians(flow: Bijection, x: Tensor, *, inverse: bool = False) -> Tensor:
-    """``(B, D, D)``, one sample at a time."""
-    function = flow.inverse if inverse else flow
-
-    def one(flat: Tensor, like: Tensor) -> Tensor:
-        return function(flat.reshape(1, *like.shape))[0].flatten()
-
-    jacobians = [
-        torch.autograd.functional.jacobian(lambda v, s=sample: one(v, s), sample.flatten())  # type: ignore[no-untyped-call]
-        for sample in x
-    ]
-    return torch.stack(jacobians)
+    """``(B, D, D)``."""
+    return jacobians.jacobians(flow.inverse if inverse else flow, x)
 
 
 def check_round_trip(flow: Bijection, x: Tensor, tolerance: float) -> None:
+    """Both ways, and every inverse converges."""
+    allowed = torch.full((len(x),), tolerance, dtype=torch.float64)
+    rows = shapes.shapes(flow, x) + inverse.round_trip(flow, x, allowed)
+    assert_passed(rows)
+    (converged,) = (row for row in rows if row.check == "convergence is reported")
+    assert converged.measured == 0, converged.sentence
     with torch.no_grad():
-        y, log_det = flow(x)
-        back, inverse_log_det, report = flow.inverse_with_convergence(y)
-    assert back.shape == x.shape
-    assert back.dtype == y.dtype == x.dtype
-    assert log_det.shape == inverse_log_det.shape == (len(x),)
-    assert (back - x).abs().max() < tolerance * (1 + x.abs().max())
-    assert (log_det + inverse_log_det).abs().max() < 100 * tolerance * x[0].numel()
-    assert report.converged.all()
-    assert report.iterations.shape == report.residual.shape == (len(x),)
+        y, there = flow(x)
+        _, back = flow.inverse(y)
+    assert_passed(inverse.round_trip_of_latents(flow, y, 10 * allowed))
+    assert (there + back).abs().max() < 100 * tolerance * x[0].numel()
 
 
 def check_log_det(flow: Bijection, x: Tensor) -> None:
-    expected = torch.linalg.slogdet(autograd_jacobians(flow, x)).logabsdet
-    torch.testing.assert_close(flow(x)[1].detach(), expected, rtol=1e-8, atol=1e-8)
+    assert_passed(log_det.log_det(flow, jacobians.linearise(flow, x)))
 
 
 def check_inverse_jacobian(flow: Bijection, x: Tensor) -> None:
-    y = flow(x)[0].detach()
-    product = autograd_jacobians(flow, y, inverse=True) @ autograd_jacobians(flow, x)
-    identity = torch.eye(x[0].numel(), dtype=x.dtype).expand_as(product)
-    torch.testing.assert_close(product, identity, rtol=1e-7, atol=1e-7)
+    assert_passed(inverse.inverse_jacobian(flow, jacobians.linearise(flow, x)))
 
 
 def check_bounds(flow: Bijection, x: Tensor, *, tight: bool = False) -> None:
-    jacobians = autograd_jacobians(flow, x)
-    # Where no bound exists, far inputs may overflow even in float64: that is what is studied here.
-    finite = jacobians.flatten(1).isfinite().all(1)
-    assert finite.all() or (finite.any() and flow.bounds().forward == math.inf)
-    values = torch.linalg.svdvals(jacobians[finite])
-    forward, inverse = float(values[:, 0].max()), float(1 / values[:, -1].min())
-    bounds = flow.bounds()
+    """Global ones and those on a box, at these inputs and at points that gradient ascent finds."""
+    rows = bounds.global_bounds(flow, {"an input": x})
     # A bound of inf would hold for anything: only some couplings may say so.
     if not any(_has_no_bound(module) for module in flow.modules()):
-        assert math.isfinite(bounds.forward)
-        assert math.isfinite(bounds.inverse)
-    assert forward <= bounds.forward * (1 + 1e-9)
-    assert inverse <= bounds.inverse * (1 + 1e-9)
+        assert all(math.isfinite(row.allowed) for row in rows)
     if tight:
-        assert math.isclose(forward, bounds.forward, rel_tol=1e-9)
-        assert math.isclose(inverse, bounds.inverse, rel_tol=1e-9)
+        for row in rows:
+            assert math.isclose(row.measured, row.allowed, rel_tol=1e-9), row.sentence
+    assert_passed(rows)
+    assert_passed(bounds.bounds_on_a_box(flow, Box.of(x)))
 
 
 def _has_no_bound(module: nn.Module) -> bool:
@@ -81,35 +68,17 @@ def _has_no_bound(module: nn.Module) -> bool:
 
 
 def check_batch_mates(flow: Bijection, x: Tensor) -> None:
-    """A sample's result is the same alone and beside a sample that is not finite."""
-    spoilt = torch.cat([x[:1], torch.full_like(x[:1], torch.nan)])
-    with torch.no_grad():
-        for function in (flow, flow.inverse):
-            given, beside = (x, spoilt) if function is flow else (flow(x)[0], flow(spoilt)[0])
-            alone = function(given[:1])[0]
-            torch.testing.assert_close(function(given)[0][:1], alone, rtol=1e-10, atol=1e-10)
-            torch.testing.assert_close(function(beside)[0][:1], alone, rtol=1e-10, atol=1e-10)
+    assert_passed(batch.batch_mates(flow, jacobians.linearise(flow, x)))
 
 
 def check_no_hidden_state(flow: Bijection, x: Tensor) -> None:
-    before = {key: value.clone() for key, value in flow.state_dict().items()}
-    y, _ = flow(x)
-    flow.inverse(y.detach())
-    flow.bounds()
-    after = flow.state_dict()
-    assert before.keys() == after.keys()
-    for key, value in before.items():
-        assert torch.equal(value, after[key]), key
-    assert torch.equal(flow(x)[0], y)
+    assert_passed(state.hidden_state(flow, x))
 
 
 def check_gradients(flow: Bijection, x: Tensor) -> None:
     """Every parameter moves the value or the log-det, by forward and by inverse."""
-    for function in (flow, flow.inverse):
-        flow.zero_grad()
-        value, log_det = function(x if function is flow else flow(x)[0].detach())
-        (value.square().sum() + log_det.sum()).backward()
-        for name, parameter in flow.named_parameters():
-            assert parameter.grad is not None, name
-            assert parameter.grad.isfinite().all(), name
-            assert parameter.grad.abs().sum() > 0, name
+    assert_passed(gradients.gradients(flow, x))
+    with torch.no_grad():
+        y, _ = flow(x)
+    for direction, given in (("forward", x), ("inverse", y)):
+        assert not gradients.unmoving(flow, given, direction), direction

@@ -4,12 +4,14 @@ import functools
 from typing import Any
 
 import torch
-from torch import nn
 
 from harness import registry
 from harness.bijections.base import Bijection
+from harness.conformance.candidate import perturb
 from harness.registry import Choice, Combination, Shape
 from harness.seeding import generator
+
+__all__ = ["cases", "gaussian", "network", "normal_log_prob", "perturb"]
 
 SHAPES: tuple[Shape, ...] = ((2,), (5,), (1, 8, 8))
 
@@ -64,15 +66,6 @@ def cases() -> dict[str, tuple[Choice, Shape]]:
                     label = registry.label("architecture", choice)
                     found[f"{label} on {'x'.join(map(str, shape))}"] = choice, shape
     return found
-
-
-def perturb(module: nn.Module, seed: int, size: float = 0.1) -> None:
-    """Move every parameter by Gaussian noise, so that no zero start hides a mistake."""
-    source = generator(seed, "perturbation")
-    with torch.no_grad():
-        for parameter in module.parameters():
-            noise = torch.randn(parameter.shape, generator=source, dtype=torch.float64)
-            parameter.add_(noise.to(parameter.dtype), alpha=size)
 
 
 def network(

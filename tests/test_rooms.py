@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "training": {"bijections", "datasets", "record", "regularizers", "seeding", "suite", "tasks"},
     "memory": {"bijections", "datasets", "registry", "seeding", "suite", "training"},
     "measuring": {"bijections", "probes", "training"},
+    "conformance": {"bijections", "datasets", "registry", "seeding", "suite", "training"},
     "cluster": {"errors"},
     "results": {"errors", "record", "resources"},
     "leaderboard": {"errors", "record", "resources", "results"},

@@ -1,0 +1,179 @@
+"""What ``innbench check`` does: find what is named, run the checks, draw the table."""
+
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table as RichTable
+
+from harness import registry
+from harness.bijections.base import Bijection
+from harness.conformance.candidate import Candidate
+from harness.conformance.registered import SMALLEST, candidate
+from harness.conformance.row import Row
+from harness.conformance.suite import steps
+from harness.errors import InputError, allowed_and_nearest
+from harness.registry import Shape, UnresolvedError
+from harness.registry.entry import Direction, described
+from harness.results.render import drawing, jsonable
+
+
+def named(name: str, shape: str | None) -> Candidate:
+    """The registered architecture of that name, or the factory ``module:factory``.
+
+    Args:
+        name: Either.
+        shape: Of one input, as ``2`` or ``1,8,8``; the smallest that is taken if left out.
+
+    Raises:
+        InputError: There is no such thing, or it does not build a bijection.
+    """
+    wanted = None if shape is None else parsed(shape)
+    if ":" in name:
+        return _of_a_factory(name, wanted)
+    try:
+        return candidate(registry.resolve("architecture", name), wanted)
+    except UnresolvedError as error:
+        raise InputError(f"{error} (a factory of your own: module:factory)") from None
+    except ValueError as error:
+        raise InputError(f"{name} cannot be built: {error}") from None
+
+
+def parsed(shape: str) -> Shape:
+    """``1,8,8`` or ``1x8x8`` as numbers.
+
+    Raises:
+        InputError: It is neither.
+    """
+    parts = shape.replace("x", ",").split(",")
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise InputError(f"--shape is one number, or three as in 1,8,8; got {shape!r}")
+    return tuple(int(part) for part in parts)
+
+
+def run(subject: Candidate, console: Console) -> list[Row]:
+    """All rows; progress on the console, as a bar on a terminal and plain lines elsewhere."""
+    todo, rows = list(steps(subject)), []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # on numbers this small, threads wait for each other
+    bar = Progress(
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task("", total=len(todo))
+        for number, (title, step) in enumerate(todo):
+            bar.update(task, completed=number, description=title)
+            found = step()
+            rows += found
+            if not console.is_terminal:
+                failed = sum(not row.passed for row in found)
+                state = f"{failed} of {len(found)} failed" if failed else f"{len(found)} passed"
+                text = f"{number + 1} of {len(todo)} · {title}: {state}"
+                console.print(text, highlight=False, markup=False, soft_wrap=True)
+    torch.set_num_threads(threads)
+    return rows
+
+
+def as_text(subject: Candidate, rows: list[Row]) -> str:
+    """The table of numbers, and a sentence for each that failed."""
+    table = RichTable(box=None, pad_edge=False)
+    # A table of numbers is never cut: it gets as wide as it must.
+    texts = max(len(row.check) for row in rows), max(len(row.where) for row in rows)
+    for column, width in zip(("check", "where"), texts, strict=True):
+        table.add_column(column, no_wrap=True, min_width=width)
+    for column in ("measured", "allowed"):
+        table.add_column(column, no_wrap=True, min_width=9, justify="right")
+    table.add_column("", no_wrap=True, min_width=4)
+    for row in rows:
+        numbers = f"{row.measured:.3g}", f"{row.allowed:.3g}"
+        table.add_row(row.check, row.where, *numbers, "pass" if row.passed else "FAIL")
+    failed = [row for row in rows if not row.passed]
+    shape = ",".join(map(str, subject.shape))
+    end = f"{subject.name} on the shape {shape}: {len(rows) - len(failed)} of {len(rows)} passed\n"
+    sentences = "".join(f"FAIL {row.sentence}\n" for row in failed)
+    return f"{drawing(table)}\n{sentences}{end}"
+
+
+def as_plain(subject: Candidate, rows: list[Row]) -> dict[str, Any]:
+    """In terms of JSON."""
+    return {
+        "name": subject.name,
+        "shape": list(subject.shape),
+        "passed": all(row.passed for row in rows),
+        "rows": [
+            {
+                "check": row.check,
+                "where": row.where,
+                "measured": jsonable(row.measured),
+                "allowed": jsonable(row.allowed),
+                "passed": row.passed,
+                "sentence": row.sentence,
+            }
+            for row in rows
+        ],
+    }
+
+
+Factory = Callable[[Shape, torch.Generator], Any]
+
+
+def _of_a_factory(name: str, shape: Shape | None) -> Candidate:
+    factory = _imported(name)
+    marked = hasattr(factory, "__innbench_entry__")
+    branches: tuple[Direction, ...] = ()
+    if marked:
+        entry = described("architecture", name, factory, "here")
+        branches = entry.branches
+        settled = entry.parameters.model_validate({}).model_dump(mode="json")
+        factory = partial(factory, **settled)
+    refused = ""
+    for one in (shape,) if shape else SMALLEST:
+        try:
+            built = factory(one, torch.Generator().manual_seed(0))
+        except Exception as error:
+            raised = f"{type(error).__name__}: {error}".split("\n")[0]
+            refused = refused or f"{name} cannot be built on the shape {one}: {raised}"
+            continue
+        if not isinstance(built, Bijection):
+            kind = type(built).__name__
+            message = f"{name} returns {kind}, and not a harness.bijections.base.Bijection"
+            raise InputError(message)
+        return Candidate(name, one, partial(factory, one), branches)
+    raise InputError(refused)
+
+
+def _imported(name: str) -> Factory:
+    module_name, _, attribute = name.partition(":")
+    # A command's path, unlike python's own, lacks the folder that one is in.
+    if (here := os.getcwd()) not in sys.path:  # noqa: PTH109 - a path as sys.path holds it
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:  # noqa: BLE001, RUF100 - a stranger's module
+        said = f"{type(error).__name__}: {error}".split("\n")[0]
+        raise InputError(f"cannot import {module_name!r}: {said}") from None
+    factory = getattr(module, attribute, None)
+    if factory is None:
+        known = [
+            key
+            for key, value in vars(module).items()
+            if inspect.isfunction(value) and value.__module__ == module_name
+        ]
+        message = f"{module_name} has no {attribute!r}; {allowed_and_nearest(attribute, known)}"
+        raise InputError(message)
+    if not callable(factory):
+        raise InputError(f"{name} is no factory(shape, generator), but {type(factory).__name__}")
+    made: Factory = factory
+    return made

@@ -1,0 +1,1 @@
+"""What every bijection must do, measured: checks that return numbers and never assert."""

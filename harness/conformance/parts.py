@@ -1,0 +1,73 @@
+"""The parts of a network, each at the inputs that reach it."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from harness.bijections.base import Bijection
+from harness.conformance.row import Row
+
+Check = Callable[[Bijection, Tensor], list[Row]]
+
+
+class Part(NamedTuple):
+    """A bijection within a network that has none within itself.
+
+    Attributes:
+        name: Its path and kind: ``parts.3 (Residual)``.
+        bijection: Itself.
+        x: What it is given, shape ``(B, *shape)``.
+    """
+
+    name: str
+    bijection: Bijection
+    x: Tensor
+
+
+def parts(flow: Bijection, x: Tensor) -> list[Part]:
+    """In the order in which a forward pass calls them; a network of one part is that part."""
+    if not _contains_bijections(flow):
+        return [Part(type(flow).__name__, flow, x)]
+    found: list[Part] = []
+
+    def seen(name: str, module: Any, given: tuple[Any, ...]) -> None:
+        part = Part(f"{name} ({type(module).__name__})", module, given[0].detach())
+        found.append(part)
+
+    hooks = [
+        module.register_forward_pre_hook(partial(seen, name))
+        for name, module in flow.named_modules()
+        if name and isinstance(module, Bijection) and not _contains_bijections(module)
+    ]
+    try:
+        with torch.no_grad():
+            flow(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def _contains_bijections(module: Bijection) -> bool:
+    return any(isinstance(one, Bijection) for one in module.modules() if one is not module)
+
+
+def located(flow: Bijection, x: Tensor, check: Check, where: str) -> list[Row]:
+    """The rows of a check; what failed names the first part that fails it by itself too."""
+    rows = check(flow, x)
+    return [row.at(where, "" if row.passed else _culprit(flow, x, check, row)) for row in rows]
+
+
+def _culprit(flow: Bijection, x: Tensor, check: Check, failed: Row) -> str:
+    try:
+        for part in parts(flow, x) if _contains_bijections(flow) else ():
+            rows = check(part.bijection, part.x)
+            for row in rows:
+                if row.check == failed.check and not row.passed:
+                    return f"; first in {part.name}: {row.detail}"
+    except Exception:
+        return ""
+    return ""

@@ -1,0 +1,121 @@
+"""The verb ``check``: of what is registered, of one's own, and of what is no such thing."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.command import Command
+
+OWN = """
+import torch
+from harness.bijections.actnorm import ActNorm
+from harness.bijections.linear import LULinear
+from harness.bijections.residual import Residual
+from harness.bijections.lipschitz_network import LipschitzNetwork
+from harness.registry import entry
+
+class Negated(ActNorm):
+    def _log_det(self, x):
+        return -super()._log_det(x)
+
+def good(shape, generator):
+    return LULinear(*shape, generator)
+
+def bad(shape, generator):
+    return Negated(*shape)
+
+def images(shape, generator):
+    channels, height, width = shape
+    return ActNorm(channels)
+
+@entry(version=1, branches=("inverse",))
+def iterating(shape, generator, *, width: int = 4):
+    return Residual(LipschitzNetwork(*shape, width, 1, 0.5, generator))
+
+def linear(shape, generator):
+    return torch.nn.Linear(2, 2)
+
+NUMBER = 3
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_flows.py").write_text(OWN)
+    (tmp_path / "broken_flows.py").write_text("raise RuntimeError('half written')\n")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in ("own_flows", "broken_flows"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+
+@pytest.mark.usefixtures("own")
+def test_ones_own_factory_passes_and_is_told_what_to_do_next(innbench: Command) -> None:
+    said = innbench("check", "own_flows:good")
+    assert said.code == 0, said.out
+    assert "own_flows:good on the shape 2: " in said.out
+    assert "FAIL" not in said.out
+    assert "1 of 13 · state: 9 passed" in said.err
+    assert said.err.strip().split("\n")[-1].startswith("next: innbench ")
+
+
+@pytest.mark.usefixtures("own")
+def test_what_fails_is_named_and_the_exit_code_is_1(innbench: Command) -> None:
+    said = innbench("check", "own_flows:bad", "--shape", "3")
+    assert said.code == 1
+    assert "FAIL log-det, forward (perturbed weights): the block says" in said.out
+    assert "its sign is wrong" in said.out
+    assert "on the shape 3: " in said.out
+
+
+@pytest.mark.usefixtures("own")
+def test_as_json(innbench: Command) -> None:
+    said = innbench("check", "own_flows:bad", "--json")
+    found = json.loads(said.out)
+    assert said.code == 1
+    assert (found["name"], found["shape"], found["passed"]) == ("own_flows:bad", [2], False)
+    (row,) = [
+        row
+        for row in found["rows"]
+        if row["check"] == "log-det, inverse" and row["where"] == "perturbed weights"
+    ]
+    assert not row["passed"]
+    assert row["measured"] > 0.01 > row["allowed"]
+
+
+@pytest.mark.usefixtures("own")
+def test_an_entrys_branches_and_defaults_count(innbench: Command) -> None:
+    said = innbench("check", "own_flows:iterating")
+    assert said.code == 0, said.out
+
+
+@pytest.mark.usefixtures("own")
+def test_a_shape_that_is_taken_is_found(innbench: Command) -> None:
+    assert json.loads(innbench("check", "own_flows:images", "--json").out)["shape"] == [1, 4, 4]
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["afine"], "unknown architecture 'afine'; allowed: "),
+        (["afine"], "did you mean 'affine'?"),
+        (["affine", "--shape", "1"], "affine cannot be built: a coupling splits its input"),
+        (["glow", "--shape", "2"], "glow cannot be built: glow needs images"),
+        (["affine", "--shape", "2,x"], "--shape is one number, or three as in 1,8,8; got '2,x'"),
+        (["no_such_module:f"], "cannot import 'no_such_module': ModuleNotFoundError"),
+        (["broken_flows:f"], "cannot import 'broken_flows': RuntimeError: half written"),
+        (["own_flows:god"], "own_flows has no 'god'; allowed: bad, good,"),
+        (["own_flows:god"], "did you mean 'good'?"),
+        (["own_flows:NUMBER"], "own_flows:NUMBER is no factory(shape, generator), but int"),
+        (["own_flows:linear"], "own_flows:linear returns Linear, and not a harness.bijections"),
+        (["own_flows:images", "--shape", "2"], "cannot be built on the shape (2,): ValueError"),
+    ],
+)
+def test_bad_input_is_one_sentence(innbench: Command, arguments: list[str], sentence: str) -> None:
+    said = innbench("check", *arguments)
+    assert said.code == 2
+    assert said.err.startswith("error: ")
+    assert said.err.count("\n") == 1
+    assert sentence in said.err
