@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from harness import registry
-from harness.bijections import interval
 from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection
 from harness.bijections.box import Box
@@ -19,8 +18,8 @@ from harness.bijections.chain import Chain
 from harness.bijections.coupling import Coupling
 from harness.bijections.coupling_bounds import shear_norm
 from harness.bijections.linear import LULinear
-from harness.bijections.networks import Conditioner, convolution, convolutional_network, linear, mlp
-from harness.bijections.residual_mlp import ResidualBlock, ResidualMLP
+from harness.bijections.networks import Conditioner, convolutional_network, linear, mlp
+from harness.bijections.residual_mlp import ResidualMLP
 from harness.bijections.scale_maps.exponentials import Exponential
 from harness.bijections.splits import Alternating, Checkerboard, Halves, Split
 from harness.bijections.transformers import Affine, Order, Transformer
@@ -259,7 +258,10 @@ def test_lost_weights_or_inputs_bound_nothing(case: str, value: float) -> None:
     perturb(flow, 0)
     box = Box.of(gaussian(3, shape))
     lost = Box(box.lower, torch.full_like(box.upper, value))
-    flow.image(lost)
+    image = flow.image(lost)
+    if isinstance(flow, Coupling):  # anything, not nothing
+        assert image is not None
+        assert not any(end.isnan().any() for end in image)
     bounds = flow.bounds(lost)
     assert not math.isnan(bounds.forward)
     with torch.no_grad():
@@ -336,65 +338,3 @@ def test_volume_is_preserved_and_scales_are_not_all_one() -> None:
         assert determinants.abs().max() < 1e-10
         assert singular_values(coupling, x)[:, 0].max() > 1.1
         torch.testing.assert_close(coupling.inverse(y)[0], x)
-
-
-NETWORKS: dict[str, tuple[nn.Module, Shape]] = {
-    "mlp": (mlp(3, 4, 8, 3, generator(0, "n")), (3,)),
-    "residual mlp": (ResidualMLP(3, 4, 8, 2, generator(0, "n")), (3,)),
-    "convolutions": (convolutional_network(2, 3, 4, generator(0, "n")), (2, 3, 4)),
-    "without bias": (Conditioner([nn.Linear(3, 4, bias=False)]), (3,)),
-}
-
-
-@pytest.mark.parametrize("case", NETWORKS)
-@pytest.mark.parametrize("radius", [1e-3, 1.0, 30.0])
-def test_a_networks_image_and_slope_hold(case: str, radius: float) -> None:
-    network, shape = NETWORKS[case]
-    network = network.double()
-    perturb(network, 0, 0.3)
-    box = Box(gaussian(1, shape)[0] - radius, gaussian(1, shape)[0] + radius)
-    image: Box = network.image(box)  # type: ignore[operator]
-    x = inside(box, 500)
-    h = network(x).detach()
-    assert (h >= image.lower - 1e-9).all()
-    assert (h <= image.upper + 1e-9).all()
-    outputs = h[0].numel() // len(h[0])
-    for rows in (slice(None), slice(2), slice(2, None)):
-
-        def flat(one: Tensor, rows: slice = rows) -> Tensor:
-            return network(one.unsqueeze(0))[0][rows].flatten()  # type: ignore[no-any-return]
-
-        jacobians = torch.func.vmap(torch.func.jacrev(flat))(x[:50]).flatten(2).detach()
-        found = float(torch.linalg.matrix_norm(jacobians, ord=2).max())
-        assert found <= network.lipschitz(rows)  # type: ignore[operator]
-    if radius < 1e-2:  # in a small box little is lost
-        assert (image.upper - image.lower).max() < 200 * outputs * radius
-
-
-def test_a_residual_block_that_adds_nothing_is_the_identity() -> None:
-    block = ResidualBlock(3, generator(0, "n"))
-    with torch.no_grad():
-        block.second.weight.zero_()
-        block.second.bias.zero_()
-    assert block.lipschitz() == 1
-    box = Box.of(gaussian(4, (3,)))
-    assert all(torch.equal(*ends) for ends in zip(block.image(box), box, strict=True))
-
-
-def test_silu_of_an_interval() -> None:
-    for a, b in ((-3.0, 2.0), (-1.5, -1.0), (-9.0, -4.0), (0.5, 3.0), (-1.2, 0.1), (-2.0, -2.0)):
-        h = torch.linspace(a, b, 100_001, dtype=torch.float64)
-        values = nn.functional.silu(h)
-        box = interval.silu(Box(h[:1], h[-1:]))
-        assert float(box.lower) <= float(values.min()) <= float(box.lower) + 1e-9
-        assert float(box.upper) == float(values.max())
-
-
-def test_a_convolution_of_a_box_reaches_its_ends() -> None:
-    layer = convolution(1, 1, 3, generator(0, "c")).double()
-    centre = gaussian(1, (1, 3, 3))[0]
-    image = interval.layer(layer, Box(centre - 1, centre + 1))
-    weights = layer.weight.detach()[0, 0]
-    corner = centre + weights.sign()  # for the pixel in the middle
-    reached = layer(corner.unsqueeze(0)).detach()[0, 0, 1, 1]
-    assert float(image.upper[0, 1, 1]) == pytest.approx(float(reached))
