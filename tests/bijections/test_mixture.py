@@ -134,7 +134,7 @@ def test_components_do_not_stay_alike() -> None:
 
 
 @precise
-def test_gradients_are_finite_where_a_slope_underflows(dtype: torch.dtype) -> None:
+def test_the_inverse_is_the_same_with_gradients_where_slopes_vanish(dtype: torch.dtype) -> None:
     """Two components so far apart that between them the density is 0 in this dtype."""
     one = transformer(2)
     h = torch.zeros(1, one.parameters_per_element, dtype=dtype)
