@@ -53,10 +53,10 @@ class MixtureOfLogistics(Transformer):
             bracket = mixture.bracket(target)
             x, report = bisection(lambda x: mixture.logit(x)[0], *bracket, target)
         if torch.is_grad_enabled():
-            # Implicit function theorem: x moves by (dt - dT) / T'. Value and gradient of t - T
-            # come apart; a slope that underflows is kept from turning the value, 0, into NaN.
+            # Implicit function theorem: x moves by (dt - dT) / T'. The residual t - T carries that
+            # derivative; its value is taken out.
             value, log_slope = mixture.logit(x)
-            steepness = (-log_slope.detach()).exp().clamp_max(torch.finfo(x.dtype).max)
+            steepness = (-log_slope.detach()).exp()
             residual = target - value
             x = x + (residual - residual.detach()) * steepness
         _, log_slope = mixture.logit(x)
