@@ -10,6 +10,7 @@ from torch import Tensor
 
 from harness import registry
 from harness.architectures.autoregressive_flow import autoregressive_flow
+from harness.bijections import triangular
 from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection, BiLipschitz
 from harness.bijections.box import Box
@@ -241,6 +242,17 @@ def test_entries_and_shifts_bound_a_known_matrix() -> None:
     norm = (slope + math.hypot(slope, 2)) / 2  # of [[1, 0], [slope, 1]]
     assert flow.bounds() == pytest.approx((norm, norm), rel=1e-9)
     conformance.check_bounds(flow, torch.zeros(1, 2).double(), tight=True)
+
+
+def test_bounds_by_entries_are_reached_by_the_worst_signs() -> None:
+    below = torch.rand(4, 4, generator=generator(0, "below")).double().tril(-1)
+    diagonal = torch.tensor([0.5, 2.0, 1.0, 3.0]).double()
+    relative = below / diagonal.unsqueeze(1)
+    bounds = triangular.by_entries(Box(diagonal, diagonal), below, relative)
+    norm = torch.linalg.matrix_norm
+    assert bounds.forward == pytest.approx(float(norm(torch.diag(diagonal) + below, 2)))
+    inverse = torch.linalg.inv(torch.diag(diagonal) - below)
+    assert bounds.inverse == pytest.approx(float(norm(inverse, 2)))
 
 
 @pytest.mark.parametrize("name", [n for n in BOUNDED if "context" not in n])
