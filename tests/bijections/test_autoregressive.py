@@ -256,7 +256,7 @@ def test_entries_of_an_affine_block_hold_by_scale_alone_and_by_shift_alone(
     with torch.no_grad():
         first.weight.copy_(torch.tensor([[1.0, 0.0]]))  # type: ignore[operator]
         first.bias.fill_(2.3993572805)  # type: ignore[operator]
-        last.weight[1 if which == "scale" else 3, 0] = 1.0  # type: ignore[index]
+        last.weight[1 if which == "scale" else 3, 0] = 1.0  # type: ignore[operator]
     transformer = _transformer("affine", scale="exp", order=order)
     x = torch.tensor([[0.0, 2.0]]).double()
     box = Box.of(x)
