@@ -36,6 +36,9 @@ class CausalLayer(nn.Module):
         self.heads = heads
         self.norm_of_attention, self.norm_of_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
         self.ask, self.answer = linear(width, 3 * width, generator), linear(width, width, generator)
+        # A bias of the keys cancels in the softmax: its gradient is rounding, of which Adam makes
+        # steps of full size. So there is none here.
+        self.ask.bias = None  # type: ignore[assignment]
         self.widen = linear(width, 4 * width, generator)
         self.narrow = linear(4 * width, width, generator)
 

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from harness import registry
 from harness.architectures.autoregressive_flow import autoregressive_flow
+from harness.bijections import triangular
 from harness.bijections.actnorm import ActNorm
+from harness.bijections.autoregressive_bounds import entries
 from harness.bijections.base import Bijection, BiLipschitz
 from harness.bijections.box import Box
 from harness.bijections.causal_transformer import CausalLayer, CausalTransformer
@@ -241,6 +243,41 @@ def test_entries_and_shifts_bound_a_known_matrix() -> None:
     norm = (slope + math.hypot(slope, 2)) / 2  # of [[1, 0], [slope, 1]]
     assert flow.bounds() == pytest.approx((norm, norm), rel=1e-9)
     conformance.check_bounds(flow, torch.zeros(1, 2).double(), tight=True)
+
+
+@pytest.mark.parametrize("order", ["scale_first", "shift_first"])
+@pytest.mark.parametrize("which", ["scale", "shift"])
+def test_entries_of_an_affine_block_hold_by_scale_alone_and_by_shift_alone(
+    order: str, which: str
+) -> None:
+    """A network that is nearly linear near one point: there its sensitivity is nearly reached."""
+    network = MaskedNetwork(2, 2, 1, 1, generator(0, "known")).double()
+    first, last = network.layers
+    with torch.no_grad():
+        first.weight.copy_(torch.tensor([[1.0, 0.0]]))  # type: ignore[operator]
+        first.bias.fill_(2.3993572805)  # type: ignore[operator]
+        last.weight[1 if which == "scale" else 3, 0] = 1.0  # type: ignore[operator]
+    transformer = _transformer("affine", scale="exp", order=order)
+    x = torch.tensor([[0.0, 2.0]]).double()
+    box = Box.of(x)
+    found = entries(transformer, box, network.image(box), network.sensitivity())
+    assert found is not None
+    jacobian = conformance.autograd_jacobians(MaskedAutoregressive(network, transformer), x)[0]
+    cross, slope = float(jacobian[1, 0]), float(jacobian[1, 1])
+    assert float(found.below[1, 0]) == pytest.approx(cross, rel=1e-9)
+    assert float(found.relative[1, 0]) == pytest.approx(cross / slope, rel=1e-9)
+    assert [float(end[1]) for end in found.diagonal] == pytest.approx([slope, slope])
+
+
+def test_bounds_by_entries_are_reached_by_the_worst_signs() -> None:
+    below = torch.rand(4, 4, generator=generator(0, "below")).double().tril(-1)
+    diagonal = torch.tensor([0.5, 2.0, 1.0, 3.0]).double()
+    relative = below / diagonal.unsqueeze(1)
+    bounds = triangular.by_entries(Box(diagonal, diagonal), below, relative)
+    norm = torch.linalg.matrix_norm
+    assert bounds.forward == pytest.approx(float(norm(torch.diag(diagonal) + below, 2)))
+    inverse = torch.linalg.inv(torch.diag(diagonal) - below)
+    assert bounds.inverse == pytest.approx(float(norm(inverse, 2)))
 
 
 @pytest.mark.parametrize("name", [n for n in BOUNDED if "context" not in n])
