@@ -12,7 +12,7 @@ from harness.bijections.base import Bijection
 from harness.bijections.box import Box
 from harness.conformance.ascent import End, ascend, constants
 from harness.conformance.jacobians import jacobians
-from harness.conformance.parts import parts
+from harness.conformance.parts import OF_EACH, parts
 from harness.conformance.row import Row
 
 SLACK = 1 + 1e-9
@@ -72,7 +72,7 @@ def _as_share(row: Row, name: str) -> Row:
     measured, allowed = row.measured, row.allowed
     if row.check.startswith("bound"):
         measured, allowed = (0.0 if allowed == math.inf else measured / allowed), 1.0
-    check, detail = f"{row.check}, of each part", f"{row.detail}, in {name}"
+    check, detail = f"{row.check}{OF_EACH}", f"{row.detail}, in {name}"
     return replace(row, check=check, measured=measured, allowed=allowed, detail=detail)
 
 

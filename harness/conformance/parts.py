@@ -10,6 +10,9 @@ from torch import Tensor
 from harness.bijections.base import Bijection
 from harness.conformance.row import Row
 
+OF_EACH = ", of each part"
+"""Ends the name of a check that names its part by itself."""
+
 Check = Callable[[Bijection, Tensor], list[Row]]
 
 
@@ -58,7 +61,13 @@ def _contains_bijections(module: Bijection) -> bool:
 def located(flow: Bijection, x: Tensor, check: Check, where: str) -> list[Row]:
     """The rows of a check; what failed names the first part that fails it by itself too."""
     rows = check(flow, x)
-    return [row.at(where, "" if row.passed else _culprit(flow, x, check, row)) for row in rows]
+    return [
+        row.at(
+            where,
+            "" if row.passed or row.check.endswith(OF_EACH) else _culprit(flow, x, check, row),
+        )
+        for row in rows
+    ]
 
 
 def _culprit(flow: Bijection, x: Tensor, check: Check, failed: Row) -> str:
