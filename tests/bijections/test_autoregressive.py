@@ -359,3 +359,27 @@ def test_the_inverse_direction_leaves_initialisation_alone() -> None:
     backwards = Inverse(ActNorm(3)).double()
     x = 5 + gaussian(8, (3,))
     assert torch.equal(backwards.initialize(x), x)
+
+
+def test_the_inverse_directions_bounds_are_exchanged_and_of_the_preimage() -> None:
+    scaling = ActNorm(2)
+    with torch.no_grad():
+        scaling.log_scale.copy_(torch.tensor([3.0, 0.5]).log())
+    assert Inverse(scaling).bounds() == pytest.approx((2, 3))
+    # F shrinks to a twentieth, so what it maps into the box lies 20 times as far out, and there its
+    # Jacobian, which grows with x, is larger.
+    flow = masked(_transformer("affine", scale="exp"), position=None).double()
+    perturb(flow, 1, 0.3)
+    with torch.no_grad():
+        flow.network.layers[-1].bias[:5] = -3.0  # type: ignore[operator]
+        flow.network.layers[0].weight.mul_(0.05)  # type: ignore[operator]
+    box = Box(*(end * torch.ones(5).double() for end in (-1, 1)))
+    corner = flow.inverse(box.upper.unsqueeze(0))[0]
+    preimage = flow.preimage(box)
+    assert preimage is not None
+    assert (corner.abs() <= preimage.largest).all()
+    backwards = Inverse(flow)
+    assert float(preimage.largest.max()) > 10
+    assert backwards.bounds(box).inverse > 2 * flow.bounds(box).forward
+    for found, bound in zip(_worst(backwards, box), backwards.bounds(box), strict=True):
+        assert found <= bound * (1 + 1e-9)
