@@ -18,6 +18,15 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
     "affine": tuple({"scale": name, "couplings": 4} for name in registry.names("scale_map")),
     "additive": ({"couplings": 4}, {"couplings": 3, "mixing": "lu", "actnorm": False}),
     "glow": ({"steps": 2, "width": 8}, {"steps": 1, "width": 8, "transformer": "additive"}),
+    "i_densenet": (
+        {"blocks": 1, "growth": 4, "depth": 2},
+        {"blocks": 1, "levels": 1, "growth": 3, "depth": 1, "activation": "elu"},
+    ),
+    "residual_flow": ({"blocks": 1, "width": 4},),
+    "residual_image": (
+        {"blocks": 1, "width": 4},
+        {"blocks": 1, "levels": 1, "width": 4, "activation": "clip_swish"},
+    ),
     "residual": ({"blocks": 2, "width": 8}, {"blocks": 2, "width": 3, "coefficient": 0.5}),
 }
 

@@ -20,8 +20,11 @@ GOLDEN: dict[str, tuple[float, float]] = {
 }
 
 
+IMAGES = {"glow", "i_densenet", "residual_flow", "residual_image"}
+
+
 def cell(architecture: str) -> Cell:
-    data = "digits" if architecture == "glow" else "eight_gaussians"
+    data = "digits" if architecture in IMAGES else "eight_gaussians"
     choices = {
         "task": "density",
         "architecture": architecture,

@@ -8,7 +8,10 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "additive": "harness.architectures.additive:additive",
         "affine": "harness.architectures.affine:affine",
         "glow": "harness.architectures.glow:glow",
+        "i_densenet": "harness.architectures.i_densenet:i_densenet",
         "residual": "harness.architectures.residual:residual",
+        "residual_flow": "harness.architectures.residual_flow:residual_flow",
+        "residual_image": "harness.architectures.residual_image:residual_image",
     },
     "regularizer": {
         "none": "harness.regularizers.none:none",
