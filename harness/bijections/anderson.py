@@ -13,11 +13,16 @@ class Anderson:
     at a proposal is no smaller than at x, the next point is the plain step ``T(x)``, which is
     always accepted: so every second evaluation at least shrinks the residual by c.
 
+    Evaluations of g that are linear, of norm 0.9, on 16 and 64 dimensions, to the tolerance of the
+    dtype, against the plain iteration: symmetric g 3.4 to 6.0 times fewer; Gaussian matrices 1.1
+    to 1.6 times. Where the eigenvalues lie on a circle (an orthogonal g), 1.0 to 1.4 times, and
+    no method of this kind gains more (docs/decisions/residual-blocks.md).
+
     Args:
         memory: m.
     """
 
-    def __init__(self, memory: int = 5) -> None:
+    def __init__(self, memory: int = 10) -> None:
         self._memory = memory
         # The best point: T(x), f(x), its norm; and whether the point given next is a plain step.
         self._best: tuple[Tensor, Tensor, Tensor] | None = None
@@ -71,4 +76,5 @@ class Anderson:
         # Without a check for errors: what is not finite stays so, and is not accepted.
         gamma = torch.linalg.solve_ex(gram + ridge, against).result.squeeze(2) / lengths
         moves = torch.stack(self._values, dim=1) - value.unsqueeze(1)
-        return value + (gamma.unsqueeze(1) @ moves).squeeze(1)
+        proposal: Tensor = value + (gamma.unsqueeze(1) @ moves).squeeze(1)
+        return proposal

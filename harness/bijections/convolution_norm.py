@@ -31,7 +31,8 @@ def symbol(kernel: Tensor, size: Size) -> Tensor:
     taps = kernel.shape[-1]
     # Of one tap the matrix is the same at every frequency.
     torus = [max(length + taps // 2, taps) if taps > 1 else 1 for length in size]
-    return torch.fft.rfft2(kernel, s=torus).flatten(2).movedim(2, 0)
+    transformed: Tensor = torch.fft.rfft2(kernel, s=torus)
+    return transformed.flatten(2).movedim(2, 0)
 
 
 def convolution_gram_bound(kernel: Tensor, size: Size, iterations: int = 6) -> Tensor:
@@ -58,7 +59,8 @@ def convolution_gram_bound(kernel: Tensor, size: Size, iterations: int = 6) -> T
     # The rounding of the transform, by the taps that each entry adds up.
     taps, rank = kernel[0, 0].numel(), min(kernel.shape[:2])
     rounding = 1 + 4 * taps**1.5 * rank**0.5 * torch.finfo(kernel.dtype).eps
-    return gram_upper_bound(largest, iterations) * rounding
+    bound: Tensor = gram_upper_bound(largest, iterations) * rounding
+    return bound
 
 
 def convolution_norm_bound(kernel: Tensor, size: Size) -> float:

@@ -25,7 +25,7 @@ def apply(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if weight.ndim == 2:
         return F.linear(x, weight, bias)
     y = F.conv2d(x.flatten(0, -4), weight, bias, padding=weight.shape[-1] // 2)
-    return y.unflatten(0, x.shape[:-3])
+    return y.view(*x.shape[:-3], *y.shape[1:])
 
 
 def normalized(weight: Tensor, limit: float, shape: Shape) -> Tensor:

@@ -160,6 +160,16 @@ def resample(network: nn.Module, generator: torch.Generator) -> None:
             module.resample(generator)
 
 
+def estimates(network: nn.Module) -> list[tuple[str, Tensor]]:
+    """The buffers that :func:`resample` changes, by their names within ``network``."""
+    return [
+        (f"{prefix}.{name}" if prefix else name, buffer)
+        for prefix, module in network.named_modules()
+        if isinstance(module, LogDeterminant)
+        for name, buffer in module.named_buffers(recurse=False)
+    ]
+
+
 def estimate(
     network: Contraction, x: Tensor, v: Tensor, weights: Sequence[float]
 ) -> tuple[Tensor, Tensor]:

@@ -27,7 +27,10 @@ SMALL = {
     "additive": {"couplings": 4, "width": 8},
     "affine": {"couplings": 4, "width": 8},
     "glow": {"steps": 1, "width": 8},
+    "i_densenet": {"blocks": 1, "growth": 4, "depth": 1, "terms": 3},
     "residual": {"blocks": 2, "width": 8},
+    "residual_flow": {"blocks": 1, "width": 4},
+    "residual_image": {"blocks": 1, "width": 4, "terms": 3},
 }
 """Parameters that make an architecture small; another plug-in's are its defaults."""
 
