@@ -37,6 +37,15 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"couplings": 2, "width": 8},
         {"couplings": 2, "width": 8, "maximum_slope": None, "mixing": "lu", "actnorm": False},
     ),
+    "i_densenet": (
+        {"blocks": 1, "growth": 4, "depth": 2},
+        {"blocks": 1, "levels": 1, "growth": 3, "depth": 1, "activation": "elu"},
+    ),
+    "residual_flow": ({"blocks": 1, "width": 4},),
+    "residual_image": (
+        {"blocks": 1, "width": 4},
+        {"blocks": 1, "levels": 1, "width": 4, "activation": "clip_swish"},
+    ),
     "residual": ({"blocks": 2, "width": 8}, {"blocks": 2, "width": 3, "coefficient": 0.5}),
     "iaf": ({"blocks": 1, "width": 8}, {"blocks": 1, "width": 8, "transformer": "additive"}),
     "maf": (

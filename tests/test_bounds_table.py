@@ -28,7 +28,6 @@ def test_affine_is_bounded_nowhere_but_at_most_on_a_box(table: Table, scale: str
     assert "finite" not in (row["forward"], row["inverse"])
 
 
-@pytest.mark.xfail(reason="affine couplings have no bounds on a box yet", strict=True)
 @pytest.mark.parametrize("scale", registry.names("scale_map"))
 def test_affine_is_bounded_on_a_box(table: Table, scale: str) -> None:
     row = table[f"affine(scale={scale})"]

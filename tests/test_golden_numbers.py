@@ -18,12 +18,18 @@ GOLDEN: dict[str, tuple[float, float]] = {
     "flow_plus_plus": (3.439884003087703, 1.040975101257236),
     "glow": (12.777583566068405, 6.054335209921316),
     "neural_spline_flow": (3.4172762990483254, 1.0285970103917266),
+    "i_densenet": (22.393116370943897, 3.1438477776721405),
+    "residual_flow": (23.196043681391338, 3.000440245402271),
+    "residual_image": (22.944835643241003, 2.9577104343270832),
     "residual": (3.5865652192368556, 0.815948134910587),
 }
 
 
+IMAGES = {"glow", "i_densenet", "residual_flow", "residual_image"}
+
+
 def cell(architecture: str) -> Cell:
-    data = "digits" if architecture == "glow" else "eight_gaussians"
+    data = "digits" if architecture in IMAGES else "eight_gaussians"
     choices = {
         "task": "density",
         "architecture": architecture,

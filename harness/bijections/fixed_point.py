@@ -5,12 +5,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from harness.bijections.anderson import Anderson
 from harness.bijections.base import Convergence
 
 
 @torch.no_grad()
 def fixed_point(
-    g: Callable[[Tensor], Tensor], y: Tensor, maximum_iterations: int, *, parts: int = 1
+    g: Callable[[Tensor], Tensor],
+    y: Tensor,
+    maximum_iterations: int,
+    *,
+    parts: int = 1,
+    accelerated: bool = False,
 ) -> tuple[Tensor, Convergence]:
     """``x ← y - g(x)`` from ``x = y``; with ``Lip(g) = c < 1`` the error shrinks by c a step.
 
@@ -22,7 +28,10 @@ def fixed_point(
         maximum_iterations: Where a sample that still moves is given up.
         parts: g treats as many equal parts of its samples each in its way, and is always given
             as many samples of each.
+        accelerated: Take the points of :class:`~harness.bijections.anderson.Anderson` instead.
+            An iteration is one evaluation of g either way, and ends by the same criterion.
     """
+    anderson = Anderson() if accelerated else None
     tolerance = 4 * torch.finfo(y.dtype).eps
     x, iterations = y.clone(), torch.zeros(len(y), dtype=torch.int64, device=y.device)
     residual = torch.full_like(y[:, 0], torch.inf)
@@ -38,7 +47,7 @@ def fixed_point(
         # Written so that a NaN stops too: it can never shrink.
         still = moving & (step > tolerance)
         ending = (moving if count == maximum_iterations else moving & ~still).nonzero().squeeze(1)
-        last, moving = new, still
+        last, moving = anderson.next(last, new) if anderson else new, still
         if len(ending) == 0:
             continue
         ended = which[ending]
@@ -52,4 +61,6 @@ def fixed_point(
             first = torch.arange(0, len(moving), of_part.shape[1], device=y.device).unsqueeze(1)
             left = (of_part.argsort(dim=1, descending=True)[:, :most] + first).flatten()
             which, last, target, moving = (one[left] for one in (which, last, target, moving))
+            if anderson:
+                anderson.keep(left)
     return x, Convergence(iterations, residual, residual <= tolerance)

@@ -1,30 +1,22 @@
 """A network with a certified Lipschitz constant below 1, and its Jacobian."""
 
-from itertools import pairwise
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from harness.bijections.activations import LIP_SWISH, Activation
+from harness.bijections.contraction import Contraction, Tangent
+from harness.bijections.lipschitz_layers import check_coefficient
 from harness.bijections.networks import linear
 from harness.bijections.spectral import exact_norm, gram_upper_bound
 
 
-def lip_swish(x: Tensor) -> Tensor:
-    """``x σ(x) / 1.1``, of Lipschitz constant below 1 (arXiv 1906.02735)."""
-    return x * torch.sigmoid(x) / 1.1
-
-
-def lip_swish_derivative(x: Tensor) -> Tensor:
-    """``(σ(x) + x σ(x) (1 - σ(x))) / 1.1``."""
-    gate = torch.sigmoid(x)
-    return gate * (1 + x * (1 - gate)) / 1.1
-
-
-class LipschitzNetwork(nn.Module):
+class LipschitzNetwork(Contraction):
     """``g = W_n ∘ φ ∘ … ∘ φ ∘ W_1`` with ``Lip(g) ≤ coefficient``.
 
     Every weight is used as ``W · min(1, c / ‖W‖₂)`` with ``c = coefficient^(1/n)`` and the norm's
-    certified upper bound of :func:`~harness.bijections.spectral.gram_upper_bound`; φ is LipSwish.
+    certified upper bound of :func:`~harness.bijections.spectral.gram_upper_bound`.
 
     Args:
         dimension: Input and output size.
@@ -32,6 +24,10 @@ class LipschitzNetwork(nn.Module):
         layers: Hidden layers, at least 1.
         coefficient: The bound, in (0, 1).
         generator: Draws the weights.
+        activation: φ.
+
+    Raises:
+        ValueError: The coefficient is not in (0, 1).
     """
 
     def __init__(
@@ -41,26 +37,52 @@ class LipschitzNetwork(nn.Module):
         layers: int,
         coefficient: float,
         generator: torch.Generator,
+        activation: Activation = LIP_SWISH,
     ) -> None:
         super().__init__()
+        check_coefficient("Lipschitz network", coefficient)
         sizes = [dimension, *[width] * layers, dimension]
-        self.layers = nn.ModuleList(linear(a, b, generator) for a, b in pairwise(sizes))
-        self.coefficient = coefficient
+        grown = [dimension, *[activation.growth * width] * layers]
+        ends = zip(grown, sizes[1:], strict=True)
+        self.layers = nn.ModuleList(linear(a, b, generator) for a, b in ends)
+        self.shape, self.coefficient, self.activation = (dimension,), coefficient, activation
 
     def weights(self) -> list[Tensor]:
-        """The normalised weights."""
         limit = self.coefficient ** (1 / len(self.layers))
         raw = [layer.weight for layer in self.layers]
         # The bound is clamped, not the factor: that has no finite slope where a weight is zero.
         return [w * (limit / gram_upper_bound(w).clamp_min(limit)) for w in raw]  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor, weights: list[Tensor] | None = None) -> Tensor:
-        """``g(x)``; ``weights`` spares normalising them again within an iteration."""
+    def forward(self, x: Tensor, weights: Sequence[Tensor] | None = None) -> Tensor:
         weights = self.weights() if weights is None else weights
         biases = [layer.bias for layer in self.layers]
         for number, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-            x = nn.functional.linear(lip_swish(x) if number else x, weight, bias)  # type: ignore[arg-type]
+            x = self.activation.function(x) if number else x
+            x = nn.functional.linear(x, weight, bias)  # type: ignore[arg-type]
         return x
+
+    def linearize(
+        self, x: Tensor, weights: Sequence[Tensor] | None = None
+    ) -> tuple[Tensor, Tangent]:
+        weights = self.weights() if weights is None else weights
+        slopes: list[Tensor] = []
+        for number, (layer, weight) in enumerate(zip(self.layers, weights, strict=True)):
+            if number:
+                slopes.append(self.activation.derivative(x))
+                x = self.activation.function(x)
+            x = nn.functional.linear(x, weight, layer.bias)  # type: ignore[arg-type]
+
+        def tangent(v: Tensor) -> Tensor:
+            v = v @ weights[0].T
+            for slope, weight in zip(slopes, weights[1:], strict=True):
+                v = (self._grown(v) * slope) @ weight.T
+            return v
+
+        return x, tangent
+
+    def _grown(self, tangents: Tensor) -> Tensor:
+        growth = self.activation.growth
+        return torch.cat([tangents] * growth, dim=-1) if growth > 1 else tangents
 
     def value_and_core(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """``g(x)`` and a square matrix K of the smaller size with ``det(I + K) = det(I + J_g)``.
@@ -75,7 +97,6 @@ class LipschitzNetwork(nn.Module):
         return self._sweep(x, weights, (weights[0] @ weights[-1]).T, through=False)
 
     def value_and_jacobian(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """``g(x)`` and ``J_g(x)``, shapes ``(B, D)`` and ``(B, D, D)``."""
         weights = self.weights()
         return self._sweep(x, weights, weights[0].T, through=True)
 
@@ -91,10 +112,11 @@ class LipschitzNetwork(nn.Module):
         x = nn.functional.linear(x, weights[0], biases[0])  # type: ignore[arg-type]
         last = len(weights) - 1
         for number in range(1, last + 1):
-            tangents = tangents * lip_swish_derivative(x).unsqueeze(1)
+            tangents = self._grown(tangents) * self.activation.derivative(x).unsqueeze(1)
             if number < last or through:
                 tangents = tangents @ weights[number].T
-            x = nn.functional.linear(lip_swish(x), weights[number], biases[number])  # type: ignore[arg-type]
+            x = self.activation.function(x)
+            x = nn.functional.linear(x, weights[number], biases[number])  # type: ignore[arg-type]
         return x, tangents.transpose(1, 2)
 
     def lipschitz(self) -> float:

@@ -19,11 +19,11 @@ def gram_upper_bound(weight: Tensor, iterations: int = 6) -> Tensor:
     Delattre et al. 2023, arXiv 2305.16173. Differentiable once.
 
     Args:
-        weight: A matrix, shape ``(M, N)``.
+        weight: A matrix, shape ``(M, N)``, real or complex.
         iterations: ``k ≥ 1``.
 
     Returns:
-        The bound, a scalar of the weight's dtype.
+        The bound, a scalar; real.
     """
     values = weight.detach()
     tiny, eps = torch.finfo(weight.dtype).tiny, torch.finfo(weight.dtype).eps
@@ -32,7 +32,7 @@ def gram_upper_bound(weight: Tensor, iterations: int = 6) -> Tensor:
     frobenius = torch.linalg.matrix_norm(values / largest).clamp_min(tiny)
     unit = values / largest / frobenius
     tall = weight.shape[0] >= weight.shape[1]
-    gram = unit.T @ unit if tall else unit @ unit.T
+    gram = unit.mH @ unit if tall else unit @ unit.mH
     # The rounding of the products, so that the bound holds in this precision too.
     rounding = 1 + 2 * sum(weight.shape) * eps
     norm, power = _iterate(gram, iterations, tiny)
@@ -42,16 +42,16 @@ def gram_upper_bound(weight: Tensor, iterations: int = 6) -> Tensor:
     # d‖W‖ = ‖W‖ ⟨W G^(2p-1), dW⟩ / ⟨G, G^(2p-1)⟩: written down, for through the iterations
     # autograd takes ten times as many operations as they do.
     slope = unit @ power if tall else power @ unit
-    slope = slope * (norm * rounding / (gram * power).sum().clamp_min(tiny))
+    slope = slope * (norm * rounding / (gram.conj() * power).sum().real.clamp_min(tiny))
     # weight - values is zero and carries the gradient.
-    differentiable: Tensor = bound + (slope * (weight - values)).sum()
+    differentiable: Tensor = bound + (slope.conj() * (weight - values)).sum().real
     return differentiable
 
 
 def _iterate(gram: Tensor, iterations: int, tiny: float) -> tuple[Tensor, Tensor]:
     """``‖G^p‖_F^(1/2p)``, and a multiple of ``G^(2p-1)``: the product of all ``G^(2^i)``."""
     # With G_i = (G_{i-1} / n_i)² and n_i = ‖G_{i-1}‖_F: ‖G_0‖₂ = n_1 √n_2 ⁴√n_3 … ‖G_k‖₂^(1/2^k).
-    log_norm, power = gram.new_zeros(()), None
+    log_norm, power = torch.zeros((), dtype=gram.real.dtype, device=gram.device), None
     for iteration in range(iterations + 1):
         size = torch.linalg.matrix_norm(gram).clamp_min(tiny)
         log_norm = log_norm + size.log() / 2**iteration

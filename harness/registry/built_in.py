@@ -14,6 +14,9 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "neural_spline_flow": "harness.architectures.neural_spline_flow:neural_spline_flow",
         "residual": "harness.architectures.residual:residual",
         "tarflow": "harness.architectures.tarflow:tarflow",
+        "i_densenet": "harness.architectures.i_densenet:i_densenet",
+        "residual_flow": "harness.architectures.residual_flow:residual_flow",
+        "residual_image": "harness.architectures.residual_image:residual_image",
     },
     "regularizer": {
         "none": "harness.regularizers.none:none",

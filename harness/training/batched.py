@@ -17,6 +17,8 @@ from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection
 from harness.bijections.chain import Chain
 from harness.bijections.coupling import Coupling
+from harness.bijections.lipschitz_convolutions import LipschitzConvolutions
+from harness.bijections.lipschitz_dense import LipschitzDense
 from harness.bijections.lipschitz_network import LipschitzNetwork
 from harness.bijections.multiscale import MultiScale
 from harness.bijections.networks import Conditioner
@@ -30,6 +32,9 @@ from harness.training.vectorized import State, Vectorized, VectorizedBijection
 
 CONTAINERS = (Chain, Coupling, MultiScale, nn.ModuleList)
 """Hold no weights themselves: they call their parts, and rearrange what comes and goes."""
+
+CONTRACTIONS = (LipschitzConvolutions, LipschitzDense, LipschitzNetwork)
+"""What a residual block's weights are known to be normalised by."""
 
 
 def batched(module: nn.Module, state: State, size: int) -> nn.Module:
@@ -100,7 +105,7 @@ def _layer(module: nn.Module, state: State, size: int) -> nn.Module | None:
         names = [f"layers.{number}" for number in range(len(module.layers))]
         layers = [(state[f"{n}.weight"], state[f"{n}.bias"]) for n in names]
         return BatchedPerceptron(Perceptron(layers))
-    if type(module) is Residual and type(module.network) is LipschitzNetwork:
+    if type(module) is Residual and type(module.network) in CONTRACTIONS:
         return BatchedResidual(module, state, size)
     return None
 

@@ -4,12 +4,11 @@ import torch
 from torch import Tensor
 
 from harness.bijections.base import Convergence
-from harness.bijections.fixed_point import fixed_point
 from harness.training.vectorized import VectorizedBijection, vectorize
 
 
 class BatchedResidual(VectorizedBijection):
-    """S residual blocks of vectors, ``(S·B, D) → (S·B, D)``.
+    """S residual blocks, ``(S·B, …) → (S·B, …)``.
 
     Forward they are vectorised as they are. The inverse iterates, and leaves a sample that has
     ended as it is: no sample's result depends on another network.
@@ -37,5 +36,5 @@ class BatchedResidual(VectorizedBijection):
             )
             return moved
 
-        x, report = fixed_point(g, y, block.maximum_iterations, parts=self._size)  # type: ignore[arg-type]
+        x, report = block.solve(g, y, parts=self._size)  # type: ignore[operator]
         return x, -self(x)[1], report

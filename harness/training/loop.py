@@ -118,6 +118,7 @@ def train(
     stack = Stack([member.flow for member in members])
     optimizer = Optimizer(stack, [member.settings for member in members])
     noise = [generator(member.seed, "regularizer") for member in members]
+    estimation = [generator(member.seed, "log-det") for member in members]
     weights = stack.parameters.new_tensor([member.regularizer.weight for member in members])
     largest = [member.settings.gradient_clip or math.inf for member in members]
     logs = [_Log(member.settings.learning_rate) for member in members]
@@ -125,6 +126,7 @@ def train(
     plain, penalized = _steps(stack, task, regularizer, weights)
     programs: dict[Step, Step] = {} if compiler else {plain: plain, penalized: penalized}
     for step in range(settings.steps):
+        stack.resample(estimation)
         x = batches.draw().to(dtype)
         if regularizer.weight and step % regularizer.every == 0:
             drawn = [regularizer.draw(one, source) for one, source in zip(x, noise, strict=True)]

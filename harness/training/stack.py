@@ -9,6 +9,7 @@ from torch.autograd import Function
 from torch.utils import _pytree as pytree
 
 from harness.bijections.base import Bijection
+from harness.bijections.log_determinant import estimates, resample
 from harness.training.batched import batched
 from harness.training.perceptron import apart
 from harness.training.vectorized import vectorize
@@ -145,6 +146,7 @@ class Stack:
         self._together: Bijection | None = None
         if self.size > 1 and not repeats_weights(flows[0]):
             self._together = cast(Bijection, batched(flows[0], self._state, self.size))
+        self._is_estimated = bool(estimates(flows[0]))
         self._need_network: set[Callable[..., Any]] = set()
 
     def run(self, function: Callable[..., Any], *stacked: Tensor) -> Any:
@@ -173,6 +175,17 @@ class Stack:
             except NeedsNetworkError:
                 self._need_network.add(function)
         return vectorize(self._flows[0], self._state, function, *stacked)
+
+    @torch.no_grad()
+    def resample(self, generators: Sequence[torch.Generator]) -> None:
+        """Draw anew what the networks estimate their log-dets with, each from a generator."""
+        if not self._is_estimated:
+            return
+        for number, (flow, generator) in enumerate(zip(self._flows, generators, strict=True)):
+            resample(flow, generator)
+            if self.size > 1:
+                for name, buffer in estimates(flow):
+                    self._state[name][number].copy_(buffer)
 
     def differentiate(self, losses: Tensor) -> Tensor:
         """Gradients ``(S, P)`` of the losses ``(S,)``; a network's loss depends on it alone."""

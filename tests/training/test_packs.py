@@ -33,6 +33,9 @@ SMALL: dict[str, dict[str, object]] = {
     "neural_spline_flow": {"couplings": 1, "width": 8, "bins": 3},
     "residual": {"blocks": 2, "width": 8},
     "tarflow": {"blocks": 2, "width": 8},
+    "i_densenet": {"blocks": 1, "growth": 4, "depth": 1, "terms": 3},
+    "residual_flow": {"blocks": 1, "width": 4},
+    "residual_image": {"blocks": 1, "width": 4, "terms": 3},
 }
 """Parameters that make an architecture small; another plug-in's are its defaults."""
 
