@@ -352,7 +352,7 @@ def test_a_grid_without_end_is_a_sentence_and_not_a_hang(tmp_path: Path, text: s
     start = time.monotonic()
     (found,) = mistakes(tmp_path, text)
     assert "100000" in found
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 60  # it would be hours
 
 
 def test_problems_can_be_read_by_programs(tmp_path: Path) -> None:
