@@ -197,7 +197,8 @@ def test_padding_within_a_chain_multiplies_its_bounds() -> None:
     bounds = flow.bounds()
     assert float(values.max()) <= bounds.forward
     assert float(1 / values.min()) <= bounds.inverse
-    conformance.check_round_trip(flow, gaussian(3, (3,)), tolerance=1e-10)
+    x = gaussian(3, (3,))
+    torch.testing.assert_close(flow.inverse(flow(x)[0])[0], x, rtol=1e-10, atol=1e-10)
 
 
 MISUSE: dict[str, tuple[Callable[[], object], str]] = {
