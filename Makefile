@@ -12,7 +12,7 @@ quickstart: $(INSTALLED)
 	$(BIN)/innbench quickstart
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .
