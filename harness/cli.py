@@ -6,7 +6,7 @@ import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -122,10 +122,16 @@ def list_entries(
     for column in ("axis", "name", "version", "from", "what it is"):
         table.add_column(column, no_wrap=column != "what it is")
     for row in listed:
-        cells = (row["axis"], row["name"], row["version"], row["origin"], row["summary"])
+        cells = (row["axis"], row["name"], row["version"], row["origin"], _described(row))
         table.add_row(*[str(cell) for cell in cells])
     _say(drawing(table))
     _next("innbench plan quickstart")
+
+
+def _described(row: dict[str, Any]) -> str:
+    if not row["presets"]:
+        return str(row["summary"])
+    return f"{row['summary']} Presets: {', '.join(row['presets'])}."
 
 
 def _list_bounds(axis: str | None, *, as_json: bool) -> None:

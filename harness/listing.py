@@ -43,6 +43,7 @@ def _entries(axis: str) -> list[dict[str, Any]]:
                 "origin": entry.origin,
                 "summary": entry.summary,
                 "parameters": parameters,
+                "presets": {key: dict(given) for key, given in sorted(entry.presets.items())},
             }
         )
     for label, reason in registry.broken(axis).items():
@@ -54,6 +55,7 @@ def _entries(axis: str) -> list[dict[str, Any]]:
                 "origin": "broken plug-in",
                 "summary": reason,
                 "parameters": {},
+                "presets": {},
             }
         )
     return rows
@@ -68,6 +70,7 @@ def _suites() -> list[dict[str, Any]]:
             "origin": "innbench",
             "summary": f"innbench plan {name}",
             "parameters": {},
+            "presets": {},
         }
         for name in suites()
     ]

@@ -11,7 +11,7 @@ from harness.conformance.candidate import perturb
 from harness.registry import Choice, Combination, Shape
 from harness.seeding import generator
 
-__all__ = ["cases", "gaussian", "network", "normal_log_prob", "perturb"]
+__all__ = ["cases", "fits", "gaussian", "network", "normal_log_prob", "perturb"]
 
 SHAPES: tuple[Shape, ...] = ((2,), (5,), (1, 8, 8))
 
@@ -26,11 +26,13 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"couplings": 4},
         {"couplings": 3, "mixing": "lu", "actnorm": False},
         {"couplings": 3, "split": "alternating", "conditioner": "residual_mlp"},
+        {"couplings": 2, "width": 8, "mixing": "reverse"},
     ),
     "glow": (
         {"steps": 2, "width": 8},
         {"steps": 1, "width": 8, "transformer": "additive"},
         {"steps": 2, "width": 8, "split": "checkerboard"},
+        {"steps": 2, "width": 4, "levels": 1, "mixing": "householder"},
     ),
     "flow_plus_plus": ({"couplings": 2, "width": 8, "components": 4},),
     "neural_spline_flow": (
@@ -50,13 +52,14 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
     "iaf": ({"blocks": 1, "width": 8}, {"blocks": 1, "width": 8, "transformer": "additive"}),
     "maf": (
         {"blocks": 2, "width": 8, "order": "random"},
-        {"blocks": 2, "width": 8, "transformer": "additive"},
+        {"blocks": 2, "width": 8, "transformer": "additive", "mixing": "svd"},
     ),
     "tarflow": ({"blocks": 2, "width": 8},),
 }
 
 
-def _fits(choice: Choice, shape: Shape) -> bool:
+def fits(choice: Choice, shape: Shape) -> bool:
+    """Whether an architecture takes a shape, as far as its entry says."""
     refuses = registry.get("architecture", choice.name).refuses
     none, density = registry.resolve("regularizer", "none"), registry.resolve("task", "density")
     dataset = registry.resolve("dataset", "checkerboard")
@@ -71,7 +74,7 @@ def cases() -> dict[str, tuple[Choice, Shape]]:
         for variant in VARIANTS.get(name, ({},)):
             choice = registry.resolve("architecture", {"name": name, **variant})
             for shape in SHAPES:
-                if _fits(choice, shape):
+                if fits(choice, shape):
                     label = registry.label("architecture", choice)
                     found[f"{label} on {'x'.join(map(str, shape))}"] = choice, shape
     return found

@@ -1,10 +1,12 @@
 """The frame that the autoregressive architectures for vectors share."""
 
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 
+from harness.architectures.mixing import mixed
 from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection
 from harness.bijections.chain import Chain
@@ -19,13 +21,16 @@ Order = Literal["reverse", "random"]
 
 
 def refuses(combination: Combination) -> str | None:
-    """Whether there is nothing to condition on, or a transformer that mixes elements."""
+    """Whether there is nothing to condition on, or what the parameters say is not meant so."""
     name, shape = combination.architecture.name, combination.shape
+    parameters = combination.architecture.parameters
     if math.prod(shape) < 2:
         return f"{name} conditions elements on others, so it needs at least 2 dimensions: {shape}"
-    transformer = combination.architecture.parameters["transformer"]
+    transformer, mixing = parameters["transformer"], parameters["mixing"]
     if isinstance(transformer, dict) and transformer.get("name") == "volume_preserving":
         return f"{name} needs a transformer of single elements, which volume_preserving is not"
+    if isinstance(mixing, dict) and mixing["name"] == "reverse" == parameters["order"]:
+        return f"{name}'s order reverse and its mixing reverse undo each other: leave one of them"
     return None
 
 
@@ -38,11 +43,12 @@ def autoregressive_flow(
     width: int,
     layers: int,
     order: Order,
+    mixing: Mapping[str, Any],
     actnorm: bool,
     inverse: bool = False,
     context: int = 0,
 ) -> Bijection:
-    """Steps of [ActNorm,] masked autoregressive block over the flattened input.
+    """Steps of [ActNorm, mixing,] masked autoregressive block over the flattened input.
 
     Args:
         shape: Of an input, without the batch.
@@ -53,6 +59,7 @@ def autoregressive_flow(
         layers: Their hidden layers.
         order: Every other block goes from the last element to the first, or each block in an
             order drawn at random.
+        mixing: The linear map before each block.
         actnorm: Whether there is ActNorm before each block.
         inverse: Each block runs in the other direction.
         context: How many numbers a context ``(B, context)`` has; 0 for none.
@@ -65,6 +72,7 @@ def autoregressive_flow(
     for number in range(blocks):
         if actnorm:
             parts.append(ActNorm(dimension))
+        parts += mixed(mixing, dimension, generator)
         if order == "random":
             position = torch.randperm(dimension, generator=generator)
         else:

@@ -1,24 +1,23 @@
 """The frame that the coupling architectures for vectors share."""
 
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 
+from harness.architectures.mixing import mixed
 from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection
 from harness.bijections.chain import Chain
 from harness.bijections.coupling import Coupling
-from harness.bijections.linear import LULinear
 from harness.bijections.networks import mlp
-from harness.bijections.permutation import Permutation
 from harness.bijections.reshape import Flatten
 from harness.bijections.residual_mlp import ResidualMLP
 from harness.bijections.splits import Alternating, Halves
 from harness.bijections.transformers import Transformer
 from harness.registry import Combination, Shape
 
-Mixing = Literal["permutation", "lu"]
 SplitName = Literal["halves", "alternating"]
 ConditionerName = Literal["mlp", "residual_mlp"]
 
@@ -42,7 +41,7 @@ def coupling_flow(
     couplings: int,
     width: int,
     layers: int,
-    mixing: Mixing,
+    mixing: Mapping[str, Any],
     actnorm: bool,
     split: SplitName = "halves",
     conditioner: ConditionerName = "mlp",
@@ -50,7 +49,8 @@ def coupling_flow(
     """Steps of [ActNorm,] mixing, coupling over the flattened input; the kept part alternates.
 
     In two dimensions a permutation either does nothing or undoes the alternation, so a
-    permutation is used from three dimensions on.
+    permutation is used from three dimensions on. A reversal that exchanges the parts is the
+    alternation: with another, each coupling would keep what the one before it kept.
 
     Raises:
         ValueError: The input has fewer than two dimensions, so nothing can be split.
@@ -61,15 +61,15 @@ def coupling_flow(
         raise ValueError(message)
     parting = Halves(dimension // 2) if split == "halves" else Alternating()
     network = mlp if conditioner == "mlp" else ResidualMLP
+    useless = mixing["name"] == "permutation" and dimension == 2
+    exchanged = mixing["name"] == "reverse" and (split == "halves" or dimension % 2 == 0)
     parts: list[Bijection] = [Flatten(shape)]
     for number in range(couplings):
         if actnorm:
             parts.append(ActNorm(dimension))
-        if mixing == "lu":
-            parts.append(LULinear(dimension, generator))
-        elif dimension > 2:
-            parts.append(Permutation.random(dimension, generator))
-        swap = number % 2 == 1
+        if not useless:
+            parts += mixed(mixing, dimension, generator)
+        swap = number % 2 == 1 and not exchanged
         kept, changed = (
             reversed(parting.channels(dimension)) if swap else parting.channels(dimension)
         )

@@ -5,7 +5,8 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from harness.architectures.coupling_flow import Mixing, coupling_flow, one_dimension
+from harness.architectures.coupling_flow import coupling_flow, one_dimension
+from harness.architectures.mixing import Mixing
 from harness.bijections.base import Bijection
 from harness.bijections.mixture_transformer import MixtureOfLogistics
 from harness.registry import Shape, entry
@@ -20,7 +21,7 @@ def flow_plus_plus(
     couplings: Annotated[int, Field(ge=1, le=1000)] = 8,
     width: Annotated[int, Field(ge=1)] = 32,
     layers: Annotated[int, Field(ge=1)] = 2,
-    mixing: Mixing = "permutation",
+    mixing: Mixing = "permutation",  # type: ignore[assignment]
     actnorm: bool = True,
 ) -> Bijection:
     """Mixture-of-logistics coupling, inverted by bisection: no global bound.

@@ -6,11 +6,11 @@ import torch
 from pydantic import Field
 
 from harness import registry
+from harness.architectures.mixing import Mixing, mixed
 from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection
 from harness.bijections.chain import Chain
 from harness.bijections.coupling import Coupling
-from harness.bijections.linear import LULinear
 from harness.bijections.multiscale import MultiScale
 from harness.bijections.networks import convolutional_network
 from harness.bijections.reshape import Squeeze
@@ -34,7 +34,33 @@ def _refuses(combination: Combination) -> str | None:
     return None
 
 
-@entry(version=1, refuses=_refuses)
+# As published for CIFAR-10: arXiv 1807.03039, whose code shifts first.
+GLOW_CIFAR10 = {
+    "transformer": {"name": "affine", "order": "shift_first"},
+    "levels": 3,
+    "steps": 32,
+    "width": 512,
+}
+# Trained by likelihood on CIFAR-10 in arXiv 2006.09347, by its code: reversals for the 1×1
+# convolution, scales in (0.01, 1.01). Its networks have ActNorm inside and its prior is learnt.
+FLOORED = {
+    "name": "affine",
+    "scale": {"name": "sigmoid", "floor": 0.01},
+    "order": "shift_first",
+}
+PAPER_CIFAR10 = {**GLOW_CIFAR10, "transformer": FLOORED, "mixing": "reverse"}
+PAPER_CIFAR10_ADDITIVE = {**PAPER_CIFAR10, "transformer": "additive"}
+# The generator of its FlowGAN.
+PAPER_FLOWGAN = {**PAPER_CIFAR10, "steps": 8, "width": 128}
+PRESETS = {
+    "glow_cifar10": GLOW_CIFAR10,
+    "paper_cifar10": PAPER_CIFAR10,
+    "paper_cifar10_additive": PAPER_CIFAR10_ADDITIVE,
+    "paper_flowgan": PAPER_FLOWGAN,
+}
+
+
+@entry(version=1, refuses=_refuses, presets=PRESETS)
 def glow(
     shape: Shape,
     generator: torch.Generator,
@@ -44,14 +70,18 @@ def glow(
     steps: Annotated[int, Field(ge=1)] = 4,
     width: Annotated[int, Field(ge=1)] = 32,
     split: Literal["channels", "checkerboard"] = "channels",
+    mixing: Mixing = "lu",  # type: ignore[assignment]
 ) -> Bijection:
     """Glow: multi-scale, ActNorm, 1×1 convolution and coupling by a small convolutional network.
 
-    Kingma & Dhariwal 2018, arXiv 1807.03039. ``steps`` is per level. A checkerboard is RealNVP's
-    split (arXiv 1605.08803): which pixels are kept alternates from step to step.
+    Kingma & Dhariwal 2018, arXiv 1807.03039. ``steps`` is per level; ``mixing`` is the 1×1
+    convolution, or what stands in its place. A checkerboard is RealNVP's split (arXiv
+    1605.08803): which pixels are kept alternates from step to step.
     """
     channels, height, width_of_image = shape
     parts, shapes = [], []
+    # Where nothing else does, couplings take turns in what they keep.
+    turns = split == "checkerboard" or mixing["name"] == "none"
     elementwise: Transformer = registry.build("transformer", transformer)
     for _ in range(levels):
         channels, height, width_of_image = 4 * channels, height // 2, width_of_image // 2
@@ -61,10 +91,10 @@ def glow(
         for number in range(steps):
             outputs = elementwise.parameters_per_element * changed
             conditioner = convolutional_network(kept, outputs, width, generator)
-            swap = split == "checkerboard" and number % 2 == 1
+            swap = turns and number % 2 == 1
             level += [
                 ActNorm(channels),
-                LULinear(channels, generator),
+                *mixed(mixing, channels, generator),
                 Coupling(parting, elementwise, conditioner, swap=swap),
             ]
         parts.append(Chain(level))

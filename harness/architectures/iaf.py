@@ -7,6 +7,7 @@ from pydantic import Field
 
 from harness import registry
 from harness.architectures import autoregressive_flow as frame
+from harness.architectures.mixing import Mixing
 from harness.bijections.base import Bijection
 from harness.registry import Combination, Nested, Shape, entry
 
@@ -30,6 +31,7 @@ def iaf(
     width: Annotated[int, Field(ge=1)] = 32,
     layers: Annotated[int, Field(ge=1)] = 2,
     order: frame.Order = "reverse",
+    mixing: Mixing = "none",  # type: ignore[assignment]
     actnorm: bool = True,
 ) -> Bijection:
     """Inverse autoregressive flow: sampling in one pass, density in one pass a dimension.
@@ -46,6 +48,7 @@ def iaf(
         width=width,
         layers=layers,
         order=order,
+        mixing=mixing,
         actnorm=actnorm,
         inverse=True,
     )

@@ -7,11 +7,21 @@ from pydantic import Field
 
 from harness import registry
 from harness.architectures.autoregressive_flow import Order, autoregressive_flow, refuses
+from harness.architectures.mixing import Mixing
 from harness.bijections.base import Bijection
 from harness.registry import Nested, Shape, entry
 
+# MAF (5) and MAF (10) of arXiv 1705.07057, in their size for data of few dimensions; ActNorm is in
+# the place of its batch normalization.
+MAF_5 = {
+    "transformer": {"name": "affine", "scale": "exp"},
+    "blocks": 5,
+    "width": 100,
+}
+MAF_10 = {**MAF_5, "blocks": 10}
 
-@entry(version=1, refuses=refuses)
+
+@entry(version=1, refuses=refuses, presets={"maf_5": MAF_5, "maf_10": MAF_10})
 def maf(
     shape: Shape,
     generator: torch.Generator,
@@ -21,6 +31,7 @@ def maf(
     width: Annotated[int, Field(ge=1)] = 32,
     layers: Annotated[int, Field(ge=1)] = 2,
     order: Order = "reverse",
+    mixing: Mixing = "none",  # type: ignore[assignment]
     actnorm: bool = True,
 ) -> Bijection:
     """Masked autoregressive flow: density in one pass, sampling in one pass a dimension.
@@ -37,5 +48,6 @@ def maf(
         width=width,
         layers=layers,
         order=order,
+        mixing=mixing,
         actnorm=actnorm,
     )

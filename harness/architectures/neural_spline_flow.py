@@ -5,7 +5,8 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 
-from harness.architectures.coupling_flow import Mixing, coupling_flow, one_dimension
+from harness.architectures.coupling_flow import coupling_flow, one_dimension
+from harness.architectures.mixing import Mixing
 from harness.bijections.base import Bijection
 from harness.bijections.spline_transformer import RationalQuadraticSpline, unfit
 from harness.registry import Combination, Shape, entry
@@ -17,7 +18,17 @@ def _refuses(combination: Combination) -> str | None:
     return one_dimension(combination) or unfit(*(given[name] for name in names))
 
 
-@entry(version=1, refuses=_refuses)
+# RQ-NSF (C) of arXiv 1906.04032 on POWER; perceptrons are in the place of its residual networks.
+NSF_POWER = {
+    "couplings": 10,
+    "width": 256,
+    "maximum_slope": None,
+    "mixing": "lu",
+    "actnorm": False,
+}
+
+
+@entry(version=1, refuses=_refuses, presets={"nsf_power": NSF_POWER})
 def neural_spline_flow(
     shape: Shape,
     generator: torch.Generator,
@@ -31,7 +42,7 @@ def neural_spline_flow(
     couplings: Annotated[int, Field(ge=1, le=1000)] = 8,
     width: Annotated[int, Field(ge=1)] = 32,
     layers: Annotated[int, Field(ge=1)] = 2,
-    mixing: Mixing = "permutation",
+    mixing: Mixing = "permutation",  # type: ignore[assignment]
     actnorm: bool = True,
 ) -> Bijection:
     """Rational-quadratic spline coupling: bounded both ways, if slopes at the knots are.

@@ -14,8 +14,18 @@ from harness.bijections.reshape import Flatten
 from harness.bijections.residual import Residual
 from harness.registry import Shape, entry
 
+# The densities of a checkerboard in arXiv 2006.09347, by its code: each of 5 linear layers has a
+# norm of at most 0.7.
+PAPER_CHECKERBOARD = {
+    "blocks": 100,
+    "width": 128,
+    "layers": 4,
+    "coefficient": 0.7**5,
+    "actnorm": False,
+}
 
-@entry(version=1, branches=("inverse",))
+
+@entry(version=1, branches=("inverse",), presets={"paper_checkerboard": PAPER_CHECKERBOARD})
 def residual(
     shape: Shape,
     generator: torch.Generator,

@@ -30,7 +30,11 @@ def _refuses(combination: Combination) -> str | None:
     return None
 
 
-@entry(version=1, refuses=_refuses)
+# The model of likelihoods on ImageNet 64×64 in arXiv 2412.06329: 2-768-8-8, heads of 64.
+IMAGENET64 = {"blocks": 8, "patch": 2, "width": 768, "heads": 12, "layers": 8}
+
+
+@entry(version=1, refuses=_refuses, presets={"imagenet64": IMAGENET64})
 def tarflow(
     shape: Shape,
     generator: torch.Generator,

@@ -16,6 +16,12 @@ from harness.registry import Nested, entry
 
 
 @entry(version=1)
+def none(channels: int, generator: torch.Generator) -> Bijection:
+    """Nothing is mixed: couplings take turns in what they keep, as in NICE and RealNVP."""
+    return Permutation(torch.arange(channels))
+
+
+@entry(version=1)
 def permutation(channels: int, generator: torch.Generator) -> Bijection:
     """A fixed permutation drawn at random: Glow's shuffle."""
     return Permutation.random(channels, generator)

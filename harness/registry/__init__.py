@@ -2,7 +2,8 @@
 
 An entry is one factory function in one file. Its positional parameters are what the harness
 gives (a shape, a generator); its keyword-only parameters are what a suite may set, and their
-annotations and defaults are the only place where they are declared.
+annotations and defaults are the only place where they are declared. Presets are parameters under
+a name: the settings of a paper, where the defaults are for a laptop.
 
 Another package adds entries through the entry-point group ``innbench.<axis>``, for example
 ``[project.entry-points."innbench.architecture"] my_flow = "my_package.flows:my_flow"``.
@@ -10,14 +11,15 @@ A plug-in that cannot be imported is reported by :func:`broken` and otherwise ig
 """
 
 from harness.registry.built_in import AXES, BUILT_IN
-from harness.registry.entry import Choice, Combination, Entry, Shape, UnresolvedError, entry
+from harness.registry.entry import PRESET, Choice, Combination, Entry, Shape, UnresolvedError, entry
 from harness.registry.lookup import broken, get, names
-from harness.registry.schema import choice_schema, value_or_list
-from harness.registry.settle import Nested, build, label, resolve
+from harness.registry.schema import choice_schema, preset_schema, value_or_list
+from harness.registry.settle import Nested, build, label, resolve, written_out
 
 __all__ = [
     "AXES",
     "BUILT_IN",
+    "PRESET",
     "Choice",
     "Combination",
     "Entry",
@@ -31,6 +33,8 @@ __all__ = [
     "get",
     "label",
     "names",
+    "preset_schema",
     "resolve",
     "value_or_list",
+    "written_out",
 ]

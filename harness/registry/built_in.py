@@ -59,6 +59,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "householder": "harness.bijections.mixing:householder",
         "lu": "harness.bijections.mixing:lu",
         "matrix_exponential": "harness.bijections.mixing:matrix_exponential",
+        "none": "harness.bijections.mixing:none",
         "permutation": "harness.bijections.mixing:permutation",
         "plain": "harness.bijections.mixing:plain",
         "qr": "harness.bijections.mixing:qr",

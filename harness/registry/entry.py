@@ -1,7 +1,7 @@
 """What an entry is, and how a factory is marked as one."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_type_hints
 
@@ -42,6 +42,9 @@ class Combination:
 Refusal = Callable[[Combination], str | None]
 Direction = Literal["forward", "inverse"]
 Factory = TypeVar("Factory", bound=Callable[..., Any])
+Presets = Mapping[str, Mapping[str, Any]]
+PRESET = "preset"
+"""The key beside ``name`` that names a preset; no parameter may be called that."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class Entry:
         refuses: Says why a combination is impossible, or ``None``.
         branches: Directions of an architecture that branch on data, so that no pack can run them.
         uses: Directions that a training step takes for a task or a regularizer.
+        presets: Name → parameters as a suite would write them: settings of a paper, by name.
         summary: First line of the factory's docstring.
         origin: The distribution that brought it.
     """
@@ -69,6 +73,7 @@ class Entry:
     refuses: Refusal | None
     branches: tuple[Direction, ...]
     uses: tuple[Direction, ...]
+    presets: Presets
     summary: str
     origin: str
 
@@ -87,11 +92,13 @@ def entry(
     refuses: Refusal | None = None,
     branches: tuple[Direction, ...] = (),
     uses: tuple[Direction, ...] = ("forward",),
+    presets: Presets | None = None,
 ) -> Callable[[Factory], Factory]:
     """Mark a factory as an entry; see :class:`Entry`."""
 
     def mark(factory: Factory) -> Factory:
-        factory.__innbench_entry__ = (version, refuses, branches, uses)  # type: ignore[attr-defined]
+        marks = (version, refuses, branches, uses, presets or {})
+        factory.__innbench_entry__ = marks  # type: ignore[attr-defined]
         return factory
 
     return mark
@@ -101,10 +108,10 @@ def described(axis: str, name: str, factory: Any, origin: str) -> Entry:
     """The entry that a marked factory is.
 
     Raises:
-        TypeError: It is not marked.
+        TypeError: It is not marked, or has a parameter whose name means a preset.
     """
     try:
-        version, refuses, branches, uses = factory.__innbench_entry__
+        version, refuses, branches, uses, presets = factory.__innbench_entry__
     except AttributeError:
         message = f"{factory!r} is not marked with @harness.registry.entry(version=…)"
         raise TypeError(message) from None
@@ -115,9 +122,12 @@ def described(axis: str, name: str, factory: Any, origin: str) -> Entry:
             required = parameter.default is inspect.Parameter.empty
             default = ... if required else parameter.default
             fields[parameter.name] = (hints[parameter.name], default)
+    if PRESET in fields:
+        raise TypeError(f"{factory!r} has a parameter {PRESET!r}, which names a preset in a suite")
     strict = ConfigDict(
         extra="forbid", frozen=True, strict=True, validate_default=True, allow_inf_nan=False
     )
     model = create_model(name, __config__=strict, **fields)
     summary = (inspect.getdoc(factory) or "").split("\n")[0]
-    return Entry(axis, name, version, factory, model, refuses, branches, uses, summary, origin)
+    marks = (refuses, branches, uses, presets)
+    return Entry(axis, name, version, factory, model, *marks, summary, origin)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from harness.registry.entry import PRESET, Entry
 from harness.registry.lookup import get, names
 
 
@@ -20,15 +21,25 @@ def choice_schema(axis: str, *, lists: bool = True) -> dict[str, Any]:
         for key, field in own.get("properties", {}).items():
             item = {k: v for k, v in field.items() if k != "title"}
             properties[key] = value_or_list(item) if lists else item
+        required = own.get("required", [])
+        if found.presets:
+            preset = preset_schema(found)
+            properties[PRESET] = value_or_list(preset) if lists else preset
+            required = []  # a preset may give what is needed
         forms.append(
             {
                 "type": "object",
                 "properties": properties,
-                "required": ["name", *own.get("required", [])],
+                "required": ["name", *required],
                 "additionalProperties": False,
             }
         )
     return {"anyOf": forms}
+
+
+def preset_schema(found: Entry) -> dict[str, Any]:
+    """JSON Schema of the name of one of an entry's presets."""
+    return {"enum": sorted(found.presets), "description": "Parameters by the name of a setting."}
 
 
 def value_or_list(item: dict[str, Any]) -> dict[str, Any]:

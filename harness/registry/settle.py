@@ -8,13 +8,16 @@ from pydantic import ValidationError
 from pydantic_core import PydanticCustomError, core_schema
 
 from harness.errors import Key, allowed_and_nearest
-from harness.registry.entry import Choice, Entry, UnresolvedError
+from harness.registry.entry import PRESET, Choice, Entry, UnresolvedError
 from harness.registry.lookup import get
 from harness.registry.schema import choice_schema
 
 
 def resolve(axis: str, value: object) -> Choice:
     """Settle ``"name"`` or ``{"name": …, parameter: value, …}`` into a :class:`Choice`.
+
+    ``{"name": …, "preset": …, parameter: value, …}`` has the preset's parameters where none is
+    given. It settles to what it would when written out: a preset is no part of an identity.
 
     Raises:
         UnresolvedError: The name or some parameters are not what an entry takes; all are named.
@@ -36,7 +39,7 @@ def resolve(axis: str, value: object) -> Choice:
             )
             raise UnresolvedError([((), sentence)])
         value = {"name": value["name"], **value["parameters"]}
-    given = {key: item for key, item in value.items() if key != "name"}
+    given = {key: item for key, item in written_out(found, value).items() if key != "name"}
     try:
         settled = found.parameters.model_validate(given)
     except ValidationError as error:
@@ -45,6 +48,26 @@ def resolve(axis: str, value: object) -> Choice:
     return Choice(
         name=found.name, version=found.version, parameters=settled.model_dump(mode="json")
     )
+
+
+def written_out(found: Entry, value: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping of an entry with its preset's parameters in place of the preset, if it has one.
+
+    Raises:
+        UnresolvedError: The entry has no such preset.
+    """
+    if PRESET not in value:
+        return dict(value)
+    given, what = value[PRESET], f"{found.axis.replace('_', ' ')} {found.name!r}"
+    if isinstance(given, str) and given in found.presets:
+        return {**found.presets[given], **{key: one for key, one in value.items() if key != PRESET}}
+    if not found.presets:
+        sentence = f"{what} has no presets"
+    elif isinstance(given, str):
+        sentence = f"{what} has no preset {given!r}; {allowed_and_nearest(given, found.presets)}"
+    else:
+        sentence = f"{what} takes the name of a preset, not {given!r}"
+    raise UnresolvedError([((PRESET,), sentence)])
 
 
 def _sentences(found: Entry, error: dict[str, Any]) -> list[tuple[Key, str]]:
@@ -59,7 +82,8 @@ def _sentence(found: Entry, error: dict[str, Any]) -> tuple[Key, str]:
     what = f"{found.axis.replace('_', ' ')} {found.name!r}"
     if error["type"] == "extra_forbidden":
         given = str(location[-1])
-        hint = allowed_and_nearest(given, found.parameters.model_fields)
+        presets = [PRESET] if found.presets else []
+        hint = allowed_and_nearest(given, [*found.parameters.model_fields, *presets])
         return location, f"{what} has no parameter {given!r}; {hint}"
     if error["type"] == "literal_error":
         given, allowed = str(error["input"]), re.findall(r"'([^']*)'", error["ctx"]["expected"])
@@ -72,7 +96,8 @@ def _sentence(found: Entry, error: dict[str, Any]) -> tuple[Key, str]:
 def label(axis: str, choice: Choice) -> str:
     """A short readable form: the name, and the parameters that differ from their defaults.
 
-    ``affine(scale=exp, width=64)``; a nested choice is always shown, for it names what differs.
+    ``affine(scale=exp, width=64)``; a nested choice is always shown, for it names what differs,
+    unless its parameter is marked as quiet.
     """
     shown = []
     # In the order of declaration: a choice read back from a store has its parameters sorted.
@@ -80,9 +105,11 @@ def label(axis: str, choice: Choice) -> str:
         if key not in choice.parameters:
             continue
         value = choice.parameters[key]
-        nested = next((m.axis for m in field.metadata if isinstance(m, Nested)), None)
+        nested = next((m for m in field.metadata if isinstance(m, Nested)), None)
         if nested is not None:
-            shown.append(f"{key}={label(nested, Choice.model_validate(value))}")
+            inner = Choice.model_validate(value)
+            if not (nested.quiet and inner == resolve(nested.axis, field.default)):
+                shown.append(f"{key}={label(nested.axis, inner)}")
         elif field.is_required() or _shown(value) != _shown(field.default):
             shown.append(f"{key}={_shown(value)}")
     return f"{choice.name}({', '.join(shown)})" if shown else choice.name
@@ -97,10 +124,14 @@ class Nested:
 
     A suite gives it by name or as a mapping; the factory receives the settled form of
     :class:`Choice`, and builds it with :func:`build`.
+
+    Args:
+        axis: Which axis.
+        quiet: A label leaves it out where it is the default.
     """
 
-    def __init__(self, axis: str) -> None:
-        self.axis = axis
+    def __init__(self, axis: str, *, quiet: bool = False) -> None:
+        self.axis, self.quiet = axis, quiet
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
         """Validate by the registry."""

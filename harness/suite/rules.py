@@ -1,7 +1,7 @@
 """Exclude rules and the ``match`` of overrides: which cells does a rule mean?
 
 Every key that is given must match, and a list means any of its items. An entry is matched by
-its name, and by those of its parameters that the rule gives.
+its name, and by those of its parameters that the rule gives. A preset gives all of its parameters.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import Key, Problem, allowed_and_nearest
-from harness.registry import Choice, Nested, UnresolvedError, get
+from harness.registry import PRESET, Choice, Entry, Nested, UnresolvedError, get, written_out
 from harness.suite.document import Document
 from harness.suite.structure import shown
 
@@ -89,19 +89,36 @@ def _check(
         problems.append(document.problem(key, message))
         return
     try:
-        fields = get(axis, name).parameters.model_fields
+        found = get(axis, name)
     except UnresolvedError as error:
         problems.append(document.problem(key, str(error)))
         return
+    fields = found.parameters.model_fields
     for parameter, value in pattern.items() if isinstance(pattern, Mapping) else ():
         if parameter == "name":
             continue
-        if parameter not in fields:
+        if parameter == PRESET:
+            _check_presets(found, value, (*key, PRESET), document, problems)
+        elif parameter not in fields:
             hint = allowed_and_nearest(parameter, fields)
             message = f"{axis.replace('_', ' ')} {name!r} has no parameter {parameter!r}; {hint}"
             problems.append(document.problem((*key, parameter), message, of_key=True))
         elif (inner := nested_axis(axis, name, parameter)) is not None:
             _check_any(inner, value, (*key, parameter), document, problems)
+
+
+def _check_presets(
+    found: Entry, value: object, key: Key, document: Document, problems: list[Problem]
+) -> None:
+    if value == []:
+        problems.append(document.problem(key, "should not be empty: it matches nothing"))
+    for i, preset in enumerate(_listed(value)):
+        try:
+            written_out(found, {PRESET: preset})
+        except UnresolvedError as error:
+            place = (*key, i) if isinstance(value, list) else key
+            message = "; ".join(sentence for _, sentence in error.problems)
+            problems.append(document.problem(place, message))
 
 
 def nested_axis(axis: str, name: str, parameter: str) -> str | None:
@@ -117,11 +134,22 @@ def _any_of(axis: str, patterns: list[Any], choice: Choice) -> bool:
 def _matches(axis: str, pattern: Any, choice: Choice) -> bool:
     if isinstance(pattern, str):
         return pattern == choice.name
-    return pattern["name"] == choice.name and all(
-        _parameter_matches(axis, choice, parameter, value)
-        for parameter, value in pattern.items()
-        if parameter != "name"
+    return pattern["name"] == choice.name and any(
+        all(
+            _parameter_matches(axis, choice, parameter, value)
+            for parameter, value in one.items()
+            if parameter != "name"
+        )
+        for one in _without_presets(axis, pattern)
     )
+
+
+def _without_presets(axis: str, pattern: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A pattern for each preset that it names, with the parameters of that preset."""
+    if PRESET not in pattern:
+        return [dict(pattern)]
+    found = get(axis, pattern["name"])
+    return [written_out(found, {**pattern, PRESET: one}) for one in _listed(pattern[PRESET])]
 
 
 def _parameter_matches(axis: str, choice: Choice, parameter: str, value: Any) -> bool:

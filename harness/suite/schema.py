@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from harness.registry import choice_schema, get, names, value_or_list
+from harness.registry import PRESET, choice_schema, get, names, preset_schema, value_or_list
 from harness.suite.model import ENTRIES, Suite, Training
 from harness.suite.rules import AXES, nested_axis
 
@@ -59,6 +59,8 @@ def _pattern(axis: str) -> dict[str, Any]:
         for parameter in get(axis, name).parameters.model_fields:
             inner = nested_axis(axis, name, parameter)
             properties[parameter] = {} if inner is None else _pattern(inner)
+        if get(axis, name).presets:
+            properties[PRESET] = value_or_list(preset_schema(get(axis, name)))
         forms.append(
             {
                 "type": "object",

@@ -304,6 +304,7 @@ def test_a_conditional_flow_is_conditional_in_every_element() -> None:
         width=8,
         layers=1,
         order="random",
+        mixing={"name": "none"},
         actnorm=True,
         context=2,
     ).double()
