@@ -11,7 +11,7 @@ from harness.conformance.candidate import perturb
 from harness.registry import Choice, Combination, Shape
 from harness.seeding import generator
 
-__all__ = ["cases", "fits", "gaussian", "network", "normal_log_prob", "perturb"]
+__all__ = ["cases", "fits", "gaussian", "network", "normal_log_prob", "perturb", "refusal"]
 
 SHAPES: tuple[Shape, ...] = ((2,), (5,), (1, 8, 8))
 
@@ -60,10 +60,21 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
 
 def fits(choice: Choice, shape: Shape) -> bool:
     """Whether an architecture takes a shape, as far as its entry says."""
+    return refusal(choice, shape) is None
+
+
+def refusal(choice: Choice, shape: Shape) -> str | None:
+    """Why its entry says that it does not."""
     refuses = registry.get("architecture", choice.name).refuses
     none, density = registry.resolve("regularizer", "none"), registry.resolve("task", "density")
     dataset = registry.resolve("dataset", "checkerboard")
-    return refuses is None or refuses(Combination(density, choice, none, dataset, shape)) is None
+    if refuses is None:
+        return None
+    return refuses(
+        Combination(
+            task=density, architecture=choice, regularizer=none, dataset=dataset, shape=shape
+        )
+    )
 
 
 @functools.cache

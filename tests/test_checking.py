@@ -101,7 +101,7 @@ def test_a_shape_that_is_taken_is_found(innbench: Command) -> None:
     [
         (["afine"], "unknown architecture 'afine'; allowed: "),
         (["afine"], "did you mean 'affine'?"),
-        (["affine", "--shape", "1"], "affine cannot be built: a coupling splits its input"),
+        (["affine", "--shape", "1"], "affine cannot be built: affine splits its input"),
         (["glow", "--shape", "2"], "glow cannot be built: glow needs images"),
         (["affine", "--shape", "2,x"], "--shape is one number, or three as in 1,8,8; got '2,x'"),
         (["no_such_module:f"], "cannot import 'no_such_module': ModuleNotFoundError"),

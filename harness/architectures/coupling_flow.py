@@ -24,13 +24,13 @@ ConditionerName = Literal["mlp", "residual_mlp"]
 
 def one_dimension(combination: Combination) -> str | None:
     """Why such a flow is impossible on this shape, or ``None``."""
-    return _too_few(math.prod(combination.shape))
+    return _too_few(combination.architecture.name, math.prod(combination.shape))
 
 
-def _too_few(dimension: int) -> str | None:
+def _too_few(name: str, dimension: int) -> str | None:
     if dimension >= 2:
         return None
-    return f"a coupling splits its input, so it needs at least 2 dimensions, not {dimension}"
+    return f"{name} splits its input, so it needs at least 2 dimensions, not {dimension}"
 
 
 def coupling_flow(
@@ -56,7 +56,7 @@ def coupling_flow(
         ValueError: The input has fewer than two dimensions, so nothing can be split.
     """
     dimension = math.prod(shape)
-    message = _too_few(dimension)
+    message = _too_few("a coupling", dimension)
     if message is not None:
         raise ValueError(message)
     parting = Halves(dimension // 2) if split == "halves" else Alternating()

@@ -26,7 +26,7 @@ GIVEN: list[str | dict[str, Any]] = [
     {"name": "householder", "reflections": 2},
 ]
 ORTHOGONAL = ["cayley", "householder", "matrix_exponential"]
-FIXED = ["permutation", "reverse"]
+FIXED = ("none", "permutation", "reverse")
 WEIGHTED = [one for one in GIVEN if one not in FIXED]
 mixing = pytest.mark.parametrize("given", GIVEN, ids=str)
 weighted = pytest.mark.parametrize("given", WEIGHTED, ids=str)
