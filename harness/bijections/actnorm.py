@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from harness.bijections.base import Bijection, BiLipschitz
 from harness.bijections.box import Box
-from harness.bijections.over_channels import check_channels, check_input
+from harness.bijections.over_channels import check_channels, check_dtype, check_input
 
 
 class ActNorm(Bijection):
@@ -22,7 +22,7 @@ class ActNorm(Bijection):
 
     Raises:
         ValueError: ``channels`` is below 1 or ``smallest`` not positive; in a call, the input has
-            another dimension 1.
+            another dimension 1 or another dtype.
     """
 
     def __init__(self, channels: int, smallest: float = 0.1) -> None:
@@ -37,18 +37,22 @@ class ActNorm(Bijection):
     def _along_channels(self, parameter: Tensor, x: Tensor) -> Tensor:
         return parameter.reshape(-1, *[1] * (x.ndim - 2)) if x.ndim > 2 else parameter
 
+    def _parameters_for(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        bias, log_scale = self.bias, self.log_scale  # a module is slow to give them
+        check_input(self, x, bias.shape[0])
+        check_dtype(self, x, bias)
+        return self._along_channels(bias, x), self._along_channels(log_scale, x)
+
     def _log_det(self, x: Tensor) -> Tensor:
         total, pixels = self.log_scale.sum(), math.prod(x.shape[2:])
         return (total if pixels == 1 else total * pixels).expand(x.shape[0])
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        check_input(self, x, len(self.bias))
-        bias, log_scale = (self._along_channels(p, x) for p in (self.bias, self.log_scale))
+        bias, log_scale = self._parameters_for(x)
         return (x + bias) * log_scale.exp(), self._log_det(x)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        check_input(self, y, len(self.bias))
-        bias, log_scale = (self._along_channels(p, y) for p in (self.bias, self.log_scale))
+        bias, log_scale = self._parameters_for(y)
         return y * (-log_scale).exp() - bias, -self._log_det(y)
 
     def bounds(self, box: Box | None = None) -> BiLipschitz:
@@ -69,7 +73,7 @@ class ActNorm(Bijection):
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        check_input(self, x, len(self.bias))
+        self._parameters_for(x)
         channels = x.transpose(0, 1).flatten(1)
         self.bias.copy_(-channels.mean(1))
         self.log_scale.copy_(-channels.std(1, correction=0).clamp_min(self.smallest).log())

@@ -14,11 +14,16 @@ class Chain(Bijection):
     """``F = F_n ∘ … ∘ F_1``; log-dets add, bi-Lipschitz bounds multiply.
 
     ``Lip(F) ≤ Π Lip(F_i)`` and ``Lip(F⁻¹) ≤ Π Lip(F_i⁻¹)``.
+
+    Raises:
+        ValueError: There is no part.
     """
 
     def __init__(self, parts: Iterable[Bijection]) -> None:
         super().__init__()
         self.parts = nn.ModuleList(parts)
+        if not len(self.parts):
+            raise ValueError("Chain: it needs at least one part, and 'parts' is empty")
 
     @property
     def _bijections(self) -> list[Bijection]:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from harness.bijections.base import Bijection, BiLipschitz, Convergence, sum_per_sample
 from harness.bijections.box import Box
+from harness.bijections.given import check_context
 from harness.bijections.networks import Conditioner
 from harness.bijections.splits import Halves, Split
 from harness.bijections.transformers import Transformer
@@ -24,6 +25,9 @@ class Coupling(Bijection):
         context: How many features of a context the conditioner takes beside the kept part, after
             its channels; 0 for a coupling that looks at none. ``(B, context)``, and for images
             also ``(B, context, H, W)``.
+
+    Raises:
+        ValueError: In a call, the input or the context has another shape, dtype or device.
     """
 
     def __init__(
@@ -42,6 +46,9 @@ class Coupling(Bijection):
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The part that is kept and the part that is changed."""
+        if x.ndim < 2:
+            message = "Coupling: the input must be (batch, channels, …), not of shape"
+            raise ValueError(f"{message} {tuple(x.shape)}")
         first, second = self.parts.apart(x)
         return (second, first) if self.swap else (first, second)
 
@@ -50,29 +57,32 @@ class Coupling(Bijection):
         parts = (changed, kept) if self.swap else (kept, changed)
         return self.parts.together(*parts)
 
-    def _condition(self, kept: Tensor, context: Tensor | None) -> Tensor:
+    def _condition(self, kept: Tensor, changed: Tensor, context: Tensor | None) -> Tensor:
         given = self.parts.shown(kept, second=self.swap)
         if self.context:
             given = torch.cat([given, self._beside(given, context)], dim=1)
-        return self.parts.read(self.conditioner(given), second=self.swap)
+        h = self.parts.read(self.conditioner(given), second=self.swap)
+        each = self.transformer.parameters_per_element
+        if h.shape[1] != each * changed.shape[1]:  # some would be broadcast in silence
+            message = f"Coupling: its conditioner is for {h.shape[1] / each:g} changed channels"
+            raise ValueError(f"{message}, and this input has {changed.shape[1]}")
+        return h
 
     def _beside(self, given: Tensor, context: Tensor | None) -> Tensor:
-        if context is None or context.shape[1] != self.context:
-            found = "none" if context is None else f"one of {context.shape[1]}"
-            message = f"a coupling conditional on {self.context} features of 'context' was given"
-            raise ValueError(f"{message} {found}")
+        context = check_context("Coupling", context, self.context, given)
         if context.ndim < given.ndim:  # the same at every pixel
             context = context[:, :, None, None].expand(-1, -1, *given.shape[2:])
         return context
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         kept, changed = self.split(x)
-        changed, log_derivative = self.transformer(changed, self._condition(kept, context))
+        h = self._condition(kept, changed, context)
+        changed, log_derivative = self.transformer(changed, h)
         return self.join(kept, changed), sum_per_sample(log_derivative)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         kept, changed = self.split(y)
-        h = self._condition(kept, context)
+        h = self._condition(kept, changed, context)
         changed, log_derivative = self.transformer.inverse(changed, h)
         return self.join(kept, changed), sum_per_sample(log_derivative)
 
@@ -80,7 +90,7 @@ class Coupling(Bijection):
         self, y: Tensor, context: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Convergence]:
         kept, changed = self.split(y)
-        h = self._condition(kept, context)
+        h = self._condition(kept, changed, context)
         changed, log_derivative, report = self.transformer.inverse_with_convergence(changed, h)
         return self.join(kept, changed), sum_per_sample(log_derivative), report
 

@@ -6,6 +6,7 @@ from torch import Tensor
 from harness.bijections import autoregressive_bounds, triangular
 from harness.bijections.base import Bijection, BiLipschitz, sum_per_sample
 from harness.bijections.box import Box
+from harness.bijections.given import check_shape
 from harness.bijections.masked_network import MaskedNetwork
 from harness.bijections.transformers import Transformer
 from harness.bijections.volume_preserving import VolumePreserving
@@ -23,7 +24,8 @@ class MaskedAutoregressive(Bijection):
         transformer: The elementwise map T.
 
     Raises:
-        ValueError: The network has not as many outputs as T takes, or T is not elementwise.
+        ValueError: The network has not as many outputs as T takes, or T is not elementwise; in a
+            call, the input or the context has another shape, dtype or device.
     """
 
     def __init__(self, network: MaskedNetwork, transformer: Transformer) -> None:
@@ -48,7 +50,8 @@ class MaskedAutoregressive(Bijection):
         return y, sum_per_sample(log_derivative)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        dimension = y.shape[1]
+        dimension = len(self.network.position)
+        check_shape("MaskedAutoregressive", y, (dimension,))
         # What is not known yet stays 0, not a guess: a guess may overflow, and 0 · inf is NaN.
         x, log_det = torch.zeros_like(y), y.new_zeros(len(y))
         weights = self.network.weights()  # masked once, not in every pass

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from harness.bijections import interval
 from harness.bijections.box import Box
+from harness.bijections.given import check_context, check_layer
 from harness.bijections.networks import EVERYTHING, SILU_LIPSCHITZ, linear
 from harness.bijections.spectral import exact_norm
 
@@ -119,22 +120,18 @@ class MaskedNetwork(nn.Module):
             weights: Spare masking them again within an inverse.
 
         Raises:
-            ValueError: It was built for a context, and none of that size is given.
+            ValueError: The input has another shape, dtype or device; or the network was built for
+                a context, and none of that size is given.
         """
+        check_layer("masked network", x, self._layers[0].weight)
+        if self.context is not None:
+            context = check_context("masked network", context, self.context.in_features, x)
         weights = self.weights() if weights is None else weights
         for number, (layer, weight) in enumerate(zip(self._layers, weights, strict=True)):
             x = F.linear(F.silu(x) if number else x, weight, layer.bias)
             if number == 0 and self.context is not None:
-                x = x + self.context(self._checked(context, self.context.in_features))
+                x = x + self.context(context)
         return x
-
-    @staticmethod
-    def _checked(context: Tensor | None, size: int) -> Tensor:
-        if context is None or context.shape[1] != size:
-            found = "none" if context is None else f"one of {context.shape[1]}"
-            message = f"a masked network with 'context' of {size} numbers was given {found}"
-            raise ValueError(message)
-        return context
 
     @property
     def _layers(self) -> list[MaskedLinear]:

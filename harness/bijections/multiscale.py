@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from harness.bijections.base import Bijection, BiLipschitz, Convergence
 from harness.bijections.box import Box
+from harness.bijections.given import check_shape
 from harness.registry import Shape
 
 
@@ -19,6 +20,9 @@ class MultiScale(Bijection):
     Args:
         levels: One bijection a level.
         shapes: The shape each level puts out, without the batch.
+
+    Raises:
+        ValueError: In a call, a level puts out another shape, or the latent has another size.
     """
 
     def __init__(self, levels: Sequence[Bijection], shapes: Sequence[Shape]) -> None:
@@ -40,6 +44,7 @@ class MultiScale(Bijection):
         log_det, latents = x.new_zeros(x.shape[0]), []
         for number, level in enumerate(self._bijections):
             x, increment = level(x, context)
+            check_shape(f"MultiScale: level {number}", x, self.shapes[number])
             log_det = log_det + increment
             if number < len(self.levels) - 1:
                 x, latent = x.chunk(2, dim=1)
@@ -49,6 +54,7 @@ class MultiScale(Bijection):
     def inverse_with_convergence(
         self, y: Tensor, context: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Convergence]:
+        check_shape("MultiScale", y, (sum(self._sizes()),))
         parts = list(torch.split(y, self._sizes(), dim=1))
         log_det, report = y.new_zeros(y.shape[0]), Convergence.closed_form(y)
         x = parts.pop().reshape(-1, *self.shapes[-1])

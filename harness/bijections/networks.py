@@ -15,6 +15,7 @@ from torch.nn.utils import skip_init
 
 from harness.bijections import interval
 from harness.bijections.box import Box
+from harness.bijections.given import check_layer
 from harness.bijections.spectral import convolution_upper_bound, exact_norm
 
 Layer = nn.Linear | nn.Conv2d
@@ -70,6 +71,8 @@ class Conditioner(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # Not a slice of the list: that would build a new module, at each call.
         for number, layer in enumerate(self.layers):
+            if not number:
+                check_layer("Coupling's conditioner", x, layer.weight)  # type: ignore[arg-type]
             x = layer(F.silu(x) if number else x)
         return x
 

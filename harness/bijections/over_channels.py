@@ -7,6 +7,7 @@ from torch import Tensor
 
 from harness.bijections.base import Bijection, BiLipschitz
 from harness.bijections.box import Box
+from harness.bijections.given import check_alike
 from harness.bijections.spectral import singular_range
 
 
@@ -96,9 +97,7 @@ def check_input(block: Bijection, x: Tensor, channels: int) -> None:
 
 def check_dtype(block: Bijection, x: Tensor, parameter: Tensor) -> None:
     """Refuse an input of another precision or on another device than the weights."""
-    if (x.dtype, x.device) != (parameter.dtype, parameter.device):
-        ours, theirs = (f"{t.dtype} on {t.device}" for t in (parameter, x))
-        raise ValueError(f"{type(block).__name__}: the input is {theirs}, and the weights {ours}")
+    check_alike(type(block).__name__, x, parameter)
 
 
 def random_rotation(channels: int, generator: torch.Generator) -> Tensor:

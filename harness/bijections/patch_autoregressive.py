@@ -8,6 +8,7 @@ from torch import Tensor
 from harness.bijections.base import Bijection, BiLipschitz, sum_per_sample
 from harness.bijections.box import Box
 from harness.bijections.causal_transformer import CausalTransformer
+from harness.bijections.given import check_alike, check_shape
 from harness.bijections.transformers import Transformer
 
 
@@ -23,6 +24,9 @@ class PatchAutoregressive(Bijection):
         network: t.
         transformer: The elementwise map T.
         reverse: From the last patch to the first.
+
+    Raises:
+        ValueError: In a call, the input has another shape, dtype or device.
     """
 
     def __init__(
@@ -34,12 +38,19 @@ class PatchAutoregressive(Bijection):
     def _in_order(self, x: Tensor) -> Tensor:
         return x.flip(2) if self.reverse else x
 
+    def _check(self, x: Tensor) -> None:
+        embedding = self.network.embedding
+        check_shape("PatchAutoregressive", x, (embedding.in_features, len(self.network.places)))
+        check_alike("PatchAutoregressive", x, embedding.weight)
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self._check(x)
         x = self._in_order(x)
         y, log_derivative = self.transformer(x, self.network(x.transpose(1, 2)).transpose(1, 2))
         return self._in_order(y), sum_per_sample(log_derivative)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self._check(y)
         first, *rest = self._in_order(y).unbind(2)
         h, memories = self.network.first(len(y))
         x, log_derivative = self.transformer.inverse(first, h)

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from harness.bijections.base import Bijection, BiLipschitz
 from harness.bijections.box import Box
+from harness.bijections.given import check_shape
 from harness.registry import Shape
 
 
@@ -17,7 +18,7 @@ class Patches(Bijection):
         size: p.
 
     Raises:
-        ValueError: p divides not both height and width.
+        ValueError: p divides not both height and width; in a call, the input has another shape.
     """
 
     def __init__(self, shape: Shape, size: int) -> None:
@@ -26,15 +27,18 @@ class Patches(Bijection):
         if height % size or width % size:
             message = f"patches of size {size} do not tile images of {height} × {width}"
             raise ValueError(message)
+        self.shape = (channels, height, width)
         self.apart = (channels, height // size, size, width // size, size)
         self.features = channels * size**2
         self.count = height // size * (width // size)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        check_shape("Patches", x, self.shape)
         patches = x.reshape(-1, *self.apart).permute(0, 1, 3, 5, 2, 4)
         return patches.reshape(-1, self.features, self.count), x.new_zeros(x.shape[0])
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        check_shape("Patches", y, (self.features, self.count))
         channels, rows, size, columns, _ = self.apart
         patches = y.reshape(-1, channels, size, size, rows, columns).permute(0, 1, 4, 2, 5, 3)
         return patches.reshape(-1, channels, rows * size, columns * size), y.new_zeros(y.shape[0])

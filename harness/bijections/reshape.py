@@ -6,6 +6,7 @@ from torch import Tensor
 
 from harness.bijections.base import Bijection, BiLipschitz
 from harness.bijections.box import Box
+from harness.bijections.given import check_shape
 from harness.registry import Shape
 
 
@@ -21,11 +22,11 @@ class Flatten(Bijection):
         self.shape = tuple(shape)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        self._check(x, self.shape)
+        check_shape("Flatten", x, self.shape)
         return x.reshape(x.shape[0], math.prod(self.shape)), x.new_zeros(x.shape[0])
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        self._check(y, (math.prod(self.shape),))
+        check_shape("Flatten", y, (math.prod(self.shape),))
         return y.reshape(y.shape[0], *self.shape), y.new_zeros(y.shape[0])
 
     def bounds(self, box: Box | None = None) -> BiLipschitz:
@@ -33,12 +34,6 @@ class Flatten(Bijection):
 
     def image(self, box: Box) -> Box:
         return box.each(lambda x: self(x)[0])
-
-    def _check(self, x: Tensor, shape: Shape) -> None:
-        if tuple(x.shape[1:]) != shape:
-            sides = ", ".join(map(str, shape))
-            message = f"Flatten: the input must be (batch, {sides}), not of shape {tuple(x.shape)}"
-            raise ValueError(message)
 
 
 class Squeeze(Bijection):

@@ -11,6 +11,7 @@ from harness.bijections.base import Bijection, BiLipschitz, Convergence
 from harness.bijections.box import Box
 from harness.bijections.contraction import Contraction
 from harness.bijections.fixed_point import fixed_point
+from harness.bijections.given import check_alike, check_shape
 from harness.bijections.log_determinant import Exact, LogDeterminant, plus_identity
 
 
@@ -34,7 +35,8 @@ class Residual(Bijection):
         accelerated: Invert with :class:`~harness.bijections.anderson.Anderson`.
 
     Raises:
-        ValueError: ``maximum_iterations`` is not positive.
+        ValueError: ``maximum_iterations`` is not positive; in a call, the input has another
+            shape, dtype or device than the network takes.
     """
 
     def __init__(
@@ -68,8 +70,13 @@ class Residual(Bijection):
         return self.log_determinant.error_bound(self.network.lipschitz(), dimension)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self._check(x)
         value, log_det = self.log_determinant(self.network, x)
         return x + value, log_det
+
+    def _check(self, x: Tensor) -> None:
+        check_shape("Residual", x, self.network.shape)
+        check_alike("Residual", x, next(self.network.parameters()))
 
     def solve(
         self, g: Callable[[Tensor], Tensor], y: Tensor, parts: int = 1
@@ -94,6 +101,7 @@ class Residual(Bijection):
     def inverse_with_convergence(
         self, y: Tensor, context: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Convergence]:
+        self._check(y)
         weights = self.network.weights()  # normalised once, not in every iteration
         x, report = self.solve(lambda x: self.network(x, weights), y)
         if torch.is_grad_enabled():

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from harness.bijections import interval
 from harness.bijections.box import Box
+from harness.bijections.given import check_layer
 from harness.bijections.networks import EVERYTHING, SILU_LIPSCHITZ, linear, norm
 
 
@@ -55,6 +56,7 @@ class ResidualMLP(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
+        check_layer("Coupling's conditioner", x, self.start.weight)
         found: Tensor = self.end(F.silu(self.blocks(self.start(x))))
         return found
 

@@ -21,15 +21,13 @@ def built(given: dict[str, Any], shape: Shape) -> Bijection:
     return flow.double()
 
 
+GLOW = {"name": "glow", "levels": 1, "steps": 2, "transformer": "additive"}
 TURNS: list[tuple[dict[str, Any], Shape]] = [
     *(
         ({"name": "additive", "couplings": 2, "split": split, "actnorm": False}, (dimension,))
         for split, dimension in itertools.product(("halves", "alternating"), (2, 3, 4, 5))
     ),
-    *(
-        ({"name": "glow", "levels": 1, "steps": 2, "transformer": "additive", "split": split}, (1, 4, 4))
-        for split in ("channels", "checkerboard")
-    ),
+    *((GLOW | {"split": split}, (1, 4, 4)) for split in ("channels", "checkerboard")),
 ]  # fmt: skip
 
 

@@ -316,7 +316,7 @@ def test_a_conditional_flow_is_conditional_in_every_element() -> None:
     torch.testing.assert_close(inverse_log_det, -log_det)
     assert (y != flow(x, context + 1)[0]).all()
     with pytest.raises(
-        ValueError, match="masked network with 'context' of 2 numbers was given none"
+        ValueError, match=r"masked network: 'context' must be \(batch, 2\), and none"
     ):
         flow(x)
 
