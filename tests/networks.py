@@ -15,6 +15,8 @@ __all__ = ["cases", "fits", "gaussian", "network", "normal_log_prob", "perturb",
 
 SHAPES: tuple[Shape, ...] = ((2,), (5,), (1, 8, 8))
 
+SPLINE = {"name": "rational_quadratic_spline", "bins": 4}
+MIXTURE = {"name": "mixture_of_logistics", "components": 2}
 # An architecture is tested with each scale map; others by their defaults.
 VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
     "affine": (
@@ -32,7 +34,8 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"steps": 2, "width": 8},
         {"steps": 1, "width": 8, "transformer": "additive"},
         {"steps": 2, "width": 8, "split": "checkerboard"},
-        {"steps": 2, "width": 4, "levels": 1, "mixing": "householder"},
+        {"steps": 1, "width": 4, "levels": 1, "mixing": "householder", "transformer": SPLINE},
+        {"steps": 1, "width": 4, "levels": 1, "transformer": MIXTURE},
     ),
     "flow_plus_plus": ({"couplings": 2, "width": 8, "components": 4},),
     "neural_spline_flow": (

@@ -14,6 +14,7 @@ from harness.bijections.inverse import Inverse
 from harness.bijections.masked_autoregressive import MaskedAutoregressive
 from harness.bijections.masked_network import MaskedNetwork
 from harness.bijections.reshape import Flatten
+from harness.bijections.spline_transformer import unfit_choice
 from harness.bijections.transformers import Transformer
 from harness.registry import Combination, Shape
 
@@ -31,7 +32,7 @@ def refuses(combination: Combination) -> str | None:
         return f"{name} needs a transformer of single elements, which volume_preserving is not"
     if isinstance(mixing, dict) and mixing["name"] == "reverse" == parameters["order"]:
         return f"{name}'s order reverse and its mixing reverse undo each other: leave one of them"
-    return None
+    return unfit_choice(transformer)
 
 
 def autoregressive_flow(

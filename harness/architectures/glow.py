@@ -14,6 +14,7 @@ from harness.bijections.coupling import Coupling
 from harness.bijections.multiscale import MultiScale
 from harness.bijections.networks import convolutional_network
 from harness.bijections.reshape import Squeeze
+from harness.bijections.spline_transformer import unfit_choice
 from harness.bijections.splits import Checkerboard, Halves
 from harness.bijections.transformers import Transformer
 from harness.registry import Combination, Nested, Shape, entry
@@ -31,7 +32,7 @@ def _refuses(combination: Combination) -> str | None:
             f"glow halves height and width at each of {levels} levels{also}, "
             f"which {shape} does not allow"
         )
-    return None
+    return unfit_choice(parameters["transformer"])
 
 
 # As published for CIFAR-10: arXiv 1807.03039, whose code shifts first.
@@ -74,8 +75,9 @@ def glow(
 ) -> Bijection:
     """Glow: multi-scale, ActNorm, 1×1 convolution and coupling by a small convolutional network.
 
-    Kingma & Dhariwal 2018, arXiv 1807.03039. ``steps`` is per level; ``mixing`` is the 1×1
-    convolution, or what stands in its place. A checkerboard is RealNVP's split (arXiv
+    Kingma & Dhariwal 2018, arXiv 1807.03039. ``transformer`` is the coupling, a spline's (arXiv
+    1906.04032) or that of Flow++ (arXiv 1902.00275) too. ``steps`` is per level; ``mixing`` is
+    the 1×1 convolution, or what stands in its place. A checkerboard is RealNVP's split (arXiv
     1605.08803): which pixels are kept alternates from step to step.
     """
     channels, height, width_of_image = shape

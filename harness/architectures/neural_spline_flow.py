@@ -8,14 +8,13 @@ from pydantic import Field
 from harness.architectures.coupling_flow import coupling_flow, one_dimension
 from harness.architectures.mixing import Mixing
 from harness.bijections.base import Bijection
-from harness.bijections.spline_transformer import RationalQuadraticSpline, unfit
+from harness.bijections.spline_transformer import CONSTRAINED, RationalQuadraticSpline, unfit
 from harness.registry import Combination, Shape, entry
 
 
 def _refuses(combination: Combination) -> str | None:
     given: dict[str, Any] = combination.architecture.parameters
-    names = ("bins", "minimum_width", "minimum_height", "minimum_slope", "maximum_slope")
-    return one_dimension(combination) or unfit(*(given[name] for name in names))
+    return one_dimension(combination) or unfit(*(given[name] for name in CONSTRAINED))
 
 
 # RQ-NSF (C) of arXiv 1906.04032 on POWER; perceptrons are in the place of its residual networks.

@@ -78,6 +78,19 @@ class MultiScale(Bijection):
             inverse = max(1.0, inverse) * bound.inverse
         return BiLipschitz(forward, inverse)
 
+    def image(self, box: Box) -> Box | None:
+        latents: list[Box] = []
+        for number, level in enumerate(self._bijections):
+            found = level.image(box)
+            if found is None:
+                return None
+            box = found
+            if number < len(self.levels) - 1:
+                latents.append(box.each(lambda x: x.chunk(2, dim=1)[1].flatten(1)))
+                box = box.each(lambda x: x.chunk(2, dim=1)[0])
+        latents.append(box.each(lambda x: x.flatten(1)))
+        return Box(*(torch.cat(ends) for ends in zip(*latents, strict=True)))
+
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         latents = []

@@ -14,6 +14,9 @@ from harness.bijections.spline_bounds import Constants
 from harness.bijections.transformers import Transformer
 from harness.registry import entry
 
+CONSTRAINED = ("bins", "minimum_width", "minimum_height", "minimum_slope", "maximum_slope")
+"""The parameters that :func:`unfit` takes."""
+
 
 class RationalQuadraticSpline(Transformer):
     """``y = spline(x; h)`` on [-bound, bound] and ``y = x`` outside (arXiv 1906.04032).
@@ -85,6 +88,13 @@ class RationalQuadraticSpline(Transformer):
         ``f'`` reaches δ there and ``2 s² / δ`` or so between two such knots.
         """
         return self.constants.coupling_bounds(conditioner_lipschitz)
+
+
+def unfit_choice(transformer: object) -> str | None:
+    """Of a transformer in its settled form: what :func:`unfit` says, if it is such a spline."""
+    if not isinstance(transformer, dict) or transformer["name"] != "rational_quadratic_spline":
+        return None
+    return unfit(*(transformer["parameters"][name] for name in CONSTRAINED))
 
 
 def unfit(

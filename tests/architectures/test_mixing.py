@@ -55,6 +55,15 @@ def test_a_mixing_is_before_each_block(name: str, mixing: str) -> None:
     assert len(kinds) == 3 + expected
 
 
+@pytest.mark.parametrize("name", ["glow", "maf", "iaf", "neural_spline_flow"])
+def test_splines_that_do_not_fit_are_refused(name: str) -> None:
+    shape = (1, 4, 4) if name == "glow" else (3,)
+    for bins, taken in ((20, True), (200, False)):
+        spline = {"name": "rational_quadratic_spline", "bins": bins, "minimum_width": 0.01}
+        given = spline | {"name": name} if name == "neural_spline_flow" else {"transformer": spline}
+        assert fits(registry.resolve("architecture", {"name": name, **given}), shape) == taken
+
+
 def test_orders_that_undo_each_other_are_refused() -> None:
     for name, order, mixing in itertools.product(
         ("maf", "iaf"), ("reverse", "random"), ("none", "reverse", "lu")

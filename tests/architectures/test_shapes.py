@@ -26,7 +26,13 @@ SHAPES: tuple[Shape, ...] = (
 )
 # What may make a shape impossible, small enough to be built.
 GIVEN: dict[str, list[dict[str, Any]]] = {
-    "glow": [{}, {"levels": 1}, {"split": "checkerboard"}, {"levels": 1, "split": "checkerboard"}],
+    "glow": [
+        {},
+        {"levels": 1},
+        {"split": "checkerboard"},
+        {"levels": 1, "split": "checkerboard"},
+        {"levels": 1, "transformer": "volume_preserving", "mixing": "reverse"},
+    ],
     "tarflow": [{}, {"patch": 1}, {"patch": 3}, {"width": 9, "heads": 2}],
     "residual_image": [{}, {"levels": 1}, {"levels": 3}],
     "affine": [{}, {"volume_preserving": True}, {"split": "alternating"}],

@@ -9,6 +9,7 @@ from harness.bijections.base import Bijection
 from harness.bijections.box import Box
 from harness.bijections.chain import Chain
 from harness.bijections.linear import LULinear
+from harness.bijections.multiscale import MultiScale
 from harness.bijections.permutation import Permutation
 from harness.bijections.reshape import Flatten, Squeeze
 from harness.seeding import generator
@@ -27,6 +28,10 @@ def cases() -> dict[str, tuple[Bijection, tuple[int, ...]]]:
         "permutation": (Permutation.random(5, source), VECTOR),
         "squeeze": (Squeeze(), IMAGE),
         "flatten": (Flatten(IMAGE), IMAGE),
+        "multi-scale": (
+            MultiScale([Chain([Squeeze(), ActNorm(8)]), Squeeze()], [(8, 2, 2), (16, 1, 1)]),
+            IMAGE,
+        ),
         "chain": (Chain([Squeeze(), LULinear(8, source), Flatten((8, 2, 2))]), IMAGE),
     }
     for block, _ in blocks.values():
@@ -66,6 +71,9 @@ def test_an_unknown_image_ends_what_is_known_of_a_chain() -> None:
 
     box = Box.of(gaussian(3, VECTOR))
     assert Chain([ActNorm(5), Unknown(5), ActNorm(5)]).image(box) is None
+    images = Box.of(gaussian(3, IMAGE))
+    levels = [Chain([Unknown(2), Squeeze()]), Squeeze()]
+    assert MultiScale(levels, [(8, 2, 2), (16, 1, 1)]).image(images) is None
 
 
 def test_products_and_sums_of_boxes() -> None:
