@@ -6,7 +6,6 @@ from torch import Tensor
 from harness.bijections import autoregressive_bounds, triangular
 from harness.bijections.base import Bijection, BiLipschitz, sum_per_sample
 from harness.bijections.box import Box
-from harness.bijections.given import check_shape
 from harness.bijections.masked_network import MaskedNetwork
 from harness.bijections.transformers import Transformer
 from harness.bijections.volume_preserving import VolumePreserving
@@ -51,7 +50,6 @@ class MaskedAutoregressive(Bijection):
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         dimension = len(self.network.position)
-        check_shape("MaskedAutoregressive", y, (dimension,))
         # What is not known yet stays 0, not a guess: a guess may overflow, and 0 · inf is NaN.
         x, log_det = torch.zeros_like(y), y.new_zeros(len(y))
         weights = self.network.weights()  # masked once, not in every pass
