@@ -129,10 +129,15 @@ def _prefix(cell: Cell) -> str:
 
 
 def _readable(choice: Choice) -> str:
-    """The name, then the names of entries inside, parameters by name: ``affine-exp``."""
+    """The name, then the names of entries inside, parameters by name: ``affine-exp``.
+
+    An entry inside that is called ``none`` is left out, for it says nothing.
+    """
     inside = [
         _readable(Choice.model_validate(item))
         for _, item in sorted(choice.parameters.items())
-        if isinstance(item, dict) and set(item) == {"name", "version", "parameters"}
+        if isinstance(item, dict)
+        and set(item) == {"name", "version", "parameters"}
+        and item["name"] != "none"
     ]
     return "-".join([re.sub(r"[^A-Za-z0-9_.]+", "-", choice.name), *inside])

@@ -47,6 +47,10 @@ GOLDEN = {
         cell(training=Training(steps=500, gradient_clip=None)),
         "affine-exp_none_checkerboard_s0-5fb5e9bdf9a0",
     ),
+    "nothing": (
+        cell(architecture=choice("affine", mixing=EXP | {"name": "none"}, scale=EXP)),
+        "affine-exp_none_checkerboard_s0-fff9d912d772",
+    ),
     "long": (
         cell(architecture=choice("a" * 40), dataset=choice("b" * 40), seed=12345),
         "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa_none_bbbbbbb_s12345-2a398ff292f0",
