@@ -162,3 +162,23 @@ def test_an_editor_knows_the_presets() -> None:
 def test_an_entry_holds_its_presets() -> None:
     found: Entry = registry.get("architecture", "additive")
     assert set(found.presets) == {"nice"}
+
+
+MILLIONS: dict[tuple[str, str, Shape], float] = {
+    ("affine", "paper_checkerboard", (2,)): 10.01,
+    ("residual", "paper_checkerboard", (2,)): 5.02,
+    ("glow", "paper_cifar10", (3, 32, 32)): 44.0,
+    ("glow", "paper_cifar10_additive", (3, 32, 32)): 37.8,
+}
+"""Parameters of the networks of arXiv 2006.09347, counted in its code."""
+
+
+@pytest.mark.parametrize(("name", "preset", "shape"), MILLIONS)
+def test_networks_of_the_paper_have_its_number_of_parameters(
+    name: str, preset: str, shape: Shape
+) -> None:
+    settled = registry.resolve("architecture", {"name": name, "preset": preset})
+    flow = registry.build("architecture", settled, shape, torch.Generator().manual_seed(0))
+    count = sum(parameter.numel() for parameter in flow.parameters()) / 1e6
+    # Its Glow has ActNorm in place of biases within, and a learnt prior.
+    assert count == pytest.approx(MILLIONS[name, preset, shape], rel=5e-3)
