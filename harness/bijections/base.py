@@ -3,6 +3,8 @@
 Shapes: ``B`` batch, ``D`` dimensions of a vector, ``C, H, W`` channels, height, width of an image.
 """
 
+from collections.abc import Iterable
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -54,6 +56,11 @@ class Convergence(NamedTuple):
             torch.maximum(self.residual, other.residual),
             self.converged & other.converged,
         )
+
+    @classmethod
+    def of_all(cls, reports: "Iterable[Convergence]") -> "Convergence":
+        """Of several inverses in turn, at least one."""
+        return reduce(cls.then, reports)
 
 
 class Bijection(nn.Module):

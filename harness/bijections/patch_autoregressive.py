@@ -1,11 +1,13 @@
 """Autoregression over a sequence of patches."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from harness.bijections.base import Bijection, BiLipschitz, sum_per_sample
+from harness.bijections.base import Bijection, BiLipschitz, Convergence, sum_per_sample
 from harness.bijections.box import Box
 from harness.bijections.causal_transformer import CausalTransformer
 from harness.bijections.transformers import Transformer
@@ -16,8 +18,8 @@ class PatchAutoregressive(Bijection):
 
     All entries of a patch are transformed given the patches before it, by a causal transformer.
     The first patch gets learned constants, where TarFlow leaves it as it is. The forward pass is
-    one evaluation of the network. The inverse is a closed form in T passes, each of one patch,
-    with the keys and values of the patches before it kept.
+    one evaluation of the network. The inverse takes T passes, each of one patch, with the keys and
+    values of the patches before it kept; it is a closed form if the transformer's is.
 
     Args:
         network: t.
@@ -40,21 +42,35 @@ class PatchAutoregressive(Bijection):
         return self._in_order(y), sum_per_sample(log_derivative)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        x, log_det, _ = self._passes(y, self.transformer.inverse)
+        return x, log_det
+
+    def inverse_with_convergence(
+        self, y: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Convergence]:
+        x, log_det, reports = self._passes(y, self.transformer.inverse_with_convergence)
+        return x, log_det, Convergence.of_all(reports)
+
+    def _passes(
+        self, y: Tensor, invert: Callable[..., tuple[Any, ...]]
+    ) -> tuple[Tensor, Tensor, list[Convergence]]:
+        """With how each patch's inverse ended, where ``invert`` tells."""
         first, *rest = self._in_order(y).unbind(2)
         h, memories = self.network.first(len(y))
-        x, log_derivative = self.transformer.inverse(first, h)
+        x, log_derivative, *reports = invert(first, h)
         patches, log_det = [x], sum_per_sample(log_derivative)
         for number, patch in enumerate(rest, start=1):
             h, memories = self.network.following(x, number, memories)
-            x, log_derivative = self.transformer.inverse(patch, h)
+            x, log_derivative, *report = invert(patch, h)
+            reports += report
             patches.append(x)
             log_det = log_det + sum_per_sample(log_derivative)
-        return self._in_order(torch.stack(patches, dim=2)), log_det
+        return self._in_order(torch.stack(patches, dim=2)), log_det, reports
 
     def bounds(self, box: Box | None = None) -> BiLipschitz:
-        """None: dot-product attention is not Lipschitz (arXiv 2006.04710).
+        """None is derived. Globally dot-product attention has none (arXiv 2006.04710).
 
-        Normalised first, as here, it is, but by a constant of the order of the normalisation's
-        ``1 / √ε`` for each layer, which tells nothing; on a box too.
+        Normalised first, as here, it has one of the order of the normalisation's ``1 / √ε`` for
+        each layer. On a box all is differentiable, so there is a bound: it is not known here.
         """
         return BiLipschitz(math.inf, math.inf)
