@@ -26,8 +26,10 @@ class MixtureOnBox:
       ``λ (1-λ) (β-α)² / ((1-λ) A + λ B) ≤ ((β-α) / (√A + √B))²``, and with ``α = σ(t)`` and
       ``β = σ(u)`` the root of that is ``sinh((u-t)/4) / cosh((u+t)/4) ≤ sinh(w/4)``.
     - ``∂T/∂ logit π_k = π_k σ(z_k) / F - π_k σ(-z_k) / (1-F)``: a difference of two distributions
-      over k, whose quotient is ``e^(z_k - T)``, so it is within ``1 - e^(-w)``, and its norm over
-      k is at most √2 times that.
+      r and q over k, whose quotient is ``e^(z_k - T)``. Of a set of components let
+      ``u = r/q`` and ``v = (1-r) / (1-q)``; means of such quotients, so ``u/v ≤ e^w`` where u is
+      the greater. Then ``r - q = (u-1) (1-v) / (u-v)``, largest at ``u = 1/v``: tanh(w/4). So that
+      bounds each entry, and with √2 before it the norm over k.
     - ``∂T/∂μ_k = -f_k / (F (1-F))``. As ``F (1-F) ≥ E[σ (1-σ)] ≥ π_k σ (1-σ)(z_k)``, it is within
       ``1/s_k``, and they sum to T'.
     - ``∂T/∂ log s_k = (x - μ_k) ∂T/∂μ_k``, within ``|z_k|``.
@@ -65,7 +67,7 @@ class MixtureOnBox:
         gain, one = self._gain.upper, torch.ones_like(wide)
         z = torch.maximum(*(one.largest for one in self._z))
         away = torch.maximum(*(one.largest for one in self._away))
-        unlike = -torch.expm1(-spread)
+        unlike = torch.tanh(spread / 4)
         value = z.amax(0)
         gradient = [
             (gain * value).unsqueeze(0),

@@ -13,11 +13,12 @@ from harness.bijections.base import Bijection
 from harness.bijections.box import Box
 from harness.bijections.chain import Chain
 from harness.bijections.coupling import Coupling
+from harness.bijections.coupling_bounds import shear_norm
 from harness.bijections.elementwise_bounds import Derivatives
 from harness.bijections.inverse import Inverse
 from harness.bijections.masked_autoregressive import MaskedAutoregressive
 from harness.bijections.masked_network import MaskedNetwork
-from harness.bijections.mixture_transformer import MixtureOfLogistics
+from harness.bijections.mixture_transformer import SPREAD, MixtureOfLogistics
 from harness.bijections.networks import convolutional_network, mlp
 from harness.bijections.splits import Halves
 from harness.bijections.transformers import Transformer
@@ -147,13 +148,58 @@ def test_a_mixture_of_one_is_affine_and_its_slope_exact() -> None:
 
 
 def test_the_least_slope_of_a_mixture_is_reached() -> None:
-    """Two alike components ±2 apart: at 0, ``T' = 1 / cosh²(w/4)`` with w = 4 exactly."""
+    """Two alike components at ±2: at 0, ``T' = 1 / cosh²(w/4)`` with w = 4 exactly."""
     one = MixtureOfLogistics(2)
     x, h = torch.zeros(1).double(), torch.zeros(8).double()
     claimed = one.derivatives(Box(x, x), Box(h, h))
     _, log_slope = one(x.unsqueeze(0), h.unsqueeze(0))
     assert float(log_slope.exp()) == pytest.approx(1 / math.cosh(1) ** 2, rel=1e-12)
     assert float(claimed.slope.lower) == pytest.approx(1 / math.cosh(1) ** 2, rel=1e-12)
+    # And so is what a weight can do: ``r - q`` of a component is tanh(w/4).
+    h = h.unsqueeze(0).requires_grad_()
+    (gradient,) = torch.autograd.grad(one(x.unsqueeze(0), h)[0].sum(), h)
+    assert gradient[0, 2:4].abs().tolist() == pytest.approx([math.tanh(1)] * 2, rel=1e-12)
+    assert claimed.gradient[2:4, 0].tolist() == pytest.approx([math.tanh(1)] * 2, rel=1e-12)
+
+
+def test_the_spread_of_a_mixture_is_that_of_the_worse_end() -> None:
+    """Of two components at 0, one four times as narrow: alike at x = 0, not at 2."""
+    one = MixtureOfLogistics(2)
+    h = torch.tensor([0, 0, 0, 0, SPREAD, -SPREAD, 0, -math.log(4)]).double()
+    for ends in ((0.0, 2.0), (-2.0, 0.0)):
+        box = Box(*(torch.tensor([end]).double() for end in ends))
+        _, log_slope = one(torch.tensor([[max(ends, key=abs)]]).double(), h.unsqueeze(0))
+        assert float(log_slope.exp()) < 1
+        assert one.derivatives(box, Box(h, h)).slope.lower <= log_slope.exp()
+
+
+def test_what_bounds_of_derivatives_say_of_a_coupling() -> None:
+    one = torch.ones(2).double()
+    norms = torch.tensor([[3.0, 1.0], [4.0, 2.0]]).double()
+    claimed = Derivatives(
+        Box(0.5 * one, 2 * one), torch.ones(3, 2), torch.ones(3, 2), (1, 2), norms, 2 * norms
+    )
+    asked = {(None, None): 1.0, (0, 2): 0.5, (2, 6): 0.25}
+    apart = claimed.coupling_bounds(lambda outputs: asked[outputs.start, outputs.stop])
+    expected = shear_norm(0.5 * 3 + 0.25 * 4, 2), shear_norm(2 * (0.5 * 3 + 0.25 * 4), 2)
+    assert apart == pytest.approx(expected)
+    asked[0, 2] = asked[2, 6] = 1.0
+    together = claimed.coupling_bounds(lambda outputs: asked[outputs.start, outputs.stop])
+    assert together == pytest.approx((shear_norm(5, 2), shear_norm(10, 2)))
+
+
+def test_entries_add_up_over_the_parameters() -> None:
+    class Known(Transformer):
+        def derivatives(self, x: Box, h: Box) -> Derivatives:
+            rates = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).double()
+            return Derivatives(Box(x.upper, x.upper), rates, 2 * rates, (2,), rates, rates)
+
+    one = torch.ones(2).double()
+    box, sensitivity = Box(one, one), torch.tensor([[0, 0], [5, 0], [0, 0], [7, 0.0]]).double()
+    found = autoregressive_bounds.entries(Known(), box, box, sensitivity)
+    assert found is not None
+    assert found.below.tolist() == [[0, 0], [2 * 5 + 4 * 7, 0]]
+    assert found.relative.tolist() == [[0, 0], [2 * (2 * 5 + 4 * 7), 0]]
 
 
 @every
