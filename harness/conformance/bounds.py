@@ -65,10 +65,10 @@ def bounds_of_parts(flow: Bijection, x: Tensor) -> list[Row]:
 
 
 def bounds_of_aligned_parts(flow: Bijection, x: Tensor) -> list[Row]:
-    """Likewise of a network whose weights are aligned (:func:`~harness.conformance.candidate.align`).
+    """Likewise with weights by :func:`harness.conformance.candidate.align`.
 
-    One input is as good as another there, and a part that overflows is left out: its weights are
-    such as no training leads to.
+    There one input is as good as another. A part that overflows is left out: its weights are such
+    as no training leads to.
     """
     finite = [
         part

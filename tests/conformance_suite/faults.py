@@ -163,6 +163,11 @@ class Halved(Conditioner):
         return super().lipschitz(outputs) / 2
 
 
+class HalvedContraction(LipschitzNetwork):
+    def lipschitz(self) -> float:
+        return super().lipschitz() / 2
+
+
 class Forgetful(Conditioner):
     """Leaves out the norm of one layer."""
 
@@ -278,6 +283,11 @@ FAULTS: dict[str, tuple[Factory, str, str]] = {
         )
         if kind is not Flat or on == ""  # of an affine one, scale and shift are never worst at once
     },
+    "half of a contraction's bound": (
+        _beside(lambda generator: Residual(HalvedContraction(2, 8, 2, 0.5, generator))),
+        "bound, inverse, of each part",
+        r"aligned weights\): 1/σ_min\(J\) is .* in parts\.2 \(Residual\)",
+    ),
     "image that is too small": (
         lambda shape, generator: Chain([Flatten(shape), Cramped(2, generator)]),
         "image of a box",
