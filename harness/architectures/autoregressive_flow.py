@@ -7,6 +7,7 @@ import torch
 
 from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection
+from harness.bijections.batch_norm import BatchNorm
 from harness.bijections.chain import Chain
 from harness.bijections.inverse import Inverse
 from harness.bijections.masked_autoregressive import MaskedAutoregressive
@@ -41,6 +42,7 @@ def autoregressive_flow(
     actnorm: bool,
     inverse: bool = False,
     context: int = 0,
+    batch_norm: bool = False,
 ) -> Bijection:
     """Steps of [ActNorm,] masked autoregressive block over the flattened input.
 
@@ -56,6 +58,7 @@ def autoregressive_flow(
         actnorm: Whether there is ActNorm before each block.
         inverse: Each block runs in the other direction.
         context: How many numbers a context ``(B, context)`` has; 0 for none.
+        batch_norm: Whether there is batch norm after each block.
 
     Raises:
         ValueError: There are fewer than two dimensions, and no context.
@@ -76,4 +79,6 @@ def autoregressive_flow(
         )
         block = MaskedAutoregressive(network, transformer)
         parts.append(Inverse(block) if inverse else block)
+        if batch_norm:
+            parts.append(BatchNorm(dimension))
     return Chain(parts)

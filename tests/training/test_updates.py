@@ -104,6 +104,17 @@ def test_a_member_that_diverged_keeps_its_statistics_of_then() -> None:
         assert torch.equal(ours, calm) == (number != 1)
 
 
+@pytest.mark.parametrize("name", ["affine", "maf"])
+def test_an_architecture_has_batch_norm_after_each_block(name: str) -> None:
+    size = {"couplings": 2} if name == "affine" else {"blocks": 2}
+    for wanted in (True, False):
+        given = {"name": name, **size, "actnorm": False, "batch_norm": wanted}
+        choice = registry.resolve("architecture", given)
+        flow = registry.build("architecture", choice, (2,), generator(0, "init"))
+        assert [type(one) for one in updated(flow)] == [BatchNorm, BatchNorm] * wanted
+        assert isinstance(flow.parts[-1], BatchNorm) == wanted
+
+
 def test_only_blocks_with_a_step_of_their_own_have_one() -> None:
     flow = normed(generator(0, "init"))
     assert [type(block) for block in updated(flow)] == [BatchNorm, BatchNorm]
