@@ -1,12 +1,13 @@
 """Autoregression over a sequence of patches."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from harness.bijections import triangular
+from harness.bijections.attention_bounds import outputs_on
 from harness.bijections.base import Bijection, BiLipschitz, Convergence, sum_per_sample
 from harness.bijections.box import Box
 from harness.bijections.causal_transformer import CausalTransformer
@@ -68,9 +69,25 @@ class PatchAutoregressive(Bijection):
         return self._in_order(torch.stack(patches, dim=2)), log_det, reports
 
     def bounds(self, box: Box | None = None) -> BiLipschitz:
-        """None is derived. Globally dot-product attention has none (arXiv 2006.04710).
+        """By :func:`~harness.bijections.triangular.by_coupling`, of T patches in turn.
 
-        Normalised first, as here, it has one of the order of the normalisation's ``1 / √ε`` for
-        each layer. On a box all is differentiable, so there is a bound: it is not known here.
+        Dot-product attention has no Lipschitz constant (arXiv 2006.04710), but that of normalised
+        tokens has, for they are bounded: :mod:`~harness.bijections.attention_bounds`. So the
+        network has one everywhere, and a smaller one on a box.
         """
-        return BiLipschitz(math.inf, math.inf)
+        within = None if box is None else box.each(self._in_order)
+        h, lipschitz = outputs_on(self.network, within)
+        if within is None:
+            coupling = self.transformer.coupling_bounds(lipschitz(slice(None)))
+        else:
+            coupling = self.transformer.coupling_bounds_on(within, h, lipschitz)
+        if lipschitz(slice(None)) == 0:  # nothing below the diagonal, which these hold for
+            return coupling
+        return triangular.by_coupling(coupling, len(self.network.places))
+
+    def image(self, box: Box) -> Box | None:
+        within = box.each(self._in_order)
+        found = self.transformer.image(within, outputs_on(self.network, within)[0])
+        if found is None or not all(end.isfinite().all() for end in found):
+            return None
+        return found.each(self._in_order)

@@ -190,6 +190,7 @@ def _worst(bijection: Bijection, box: Box, *, steps: int = 30) -> tuple[float, f
 
 
 BOUNDED = [name for name in BLOCKS if not name.startswith("patches") and name != "cut"]
+PATCHES = ["patches", "patches, reverse"]
 
 
 @pytest.mark.parametrize("name", BOUNDED)
@@ -225,7 +226,7 @@ def test_additive_shifts_are_bounded_everywhere(name: str, factor: float) -> Non
         assert bijection.bounds() == pytest.approx((1, 1))
 
 
-@pytest.mark.parametrize("name", [name for name in BOUNDED if "affine" in name])
+@pytest.mark.parametrize("name", [*PATCHES, *[name for name in BOUNDED if "affine" in name]])
 def test_affine_has_no_bound_everywhere(name: str) -> None:
     bijection, _ = _block(name)
     assert bijection.bounds() == (math.inf, math.inf)
