@@ -15,7 +15,9 @@ from harness.conformance.registered import candidate
 from harness.registry import Choice, Nested, Shape
 from harness.results.render import drawing, jsonable
 
-Extent = Literal["finite", "on a box", "none"]
+Extent = Literal["finite", "on a box", "unknown"]
+"""Where a bound is proven. No word says that there is none on a box either: a differentiable map
+with an invertible Jacobian has bounds on every box, so what is not derived is unknown."""
 
 PERTURBATION = 0.01
 """Standard deviation by which the weights are moved away from their zero start."""
@@ -54,7 +56,7 @@ class Extents:
 def _extent(everywhere: float, on_a_box: float) -> Extent:
     if everywhere < math.inf:  # a NaN bounds nothing
         return "finite"
-    return "on a box" if on_a_box < math.inf else "none"
+    return "on a box" if on_a_box < math.inf else "unknown"
 
 
 def bounds_table() -> list[Extents]:

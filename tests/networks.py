@@ -22,7 +22,12 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
     "affine": (
         *({"scale": name, "couplings": 4} for name in registry.names("scale_map")),
         {"couplings": 4, "order": "shift_first", "split": "alternating"},
-        {"couplings": 4, "volume_preserving": True, "conditioner": "residual_mlp"},
+        {
+            "couplings": 4,
+            "volume_preserving": True,
+            "conditioner": "residual_mlp",
+            "batch_norm": True,
+        },
     ),
     "additive": (
         {"couplings": 4},
@@ -55,7 +60,13 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
     "iaf": ({"blocks": 1, "width": 8}, {"blocks": 1, "width": 8, "transformer": "additive"}),
     "maf": (
         {"blocks": 2, "width": 8, "order": "random"},
-        {"blocks": 2, "width": 8, "transformer": "additive", "mixing": "svd"},
+        {
+            "blocks": 2,
+            "width": 8,
+            "transformer": "additive",
+            "mixing": "svd",
+            "batch_norm": True,
+        },
     ),
     "tarflow": ({"blocks": 2, "width": 8},),
 }

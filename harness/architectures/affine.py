@@ -72,11 +72,13 @@ def affine(
     volume_preserving: bool = False,
     split: SplitName = "halves",
     conditioner: ConditionerName = "mlp",
+    batch_norm: bool = False,
 ) -> Bijection:
     """Affine coupling (RealNVP): bounded on a box only, and worse there as the scale nears 0.
 
     ``y₂ = x₂ · g(h₁) + h₂`` with ``h = t(x₁)``, arXiv 1605.08803; ``scale`` names g. RealNVP's own
-    is ``bounded_exp``, there with a learnt limit; Glow's code shifts first, by ``sigmoid``.
+    is ``bounded_exp``, there with a learnt limit, and ``batch_norm`` after each coupling, here by
+    running statistics; Glow's code shifts first, by ``sigmoid``.
     GIN (arXiv 2001.04872) is ``volume_preserving``: from three dimensions on its scales differ,
     and the volume moves in ActNorm and mixing alone.
     """
@@ -92,4 +94,5 @@ def affine(
         actnorm=actnorm,
         split=split,
         conditioner=conditioner,
+        batch_norm=batch_norm,
     )

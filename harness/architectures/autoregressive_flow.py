@@ -9,6 +9,7 @@ import torch
 from harness.architectures.mixing import mixed
 from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection
+from harness.bijections.batch_norm import BatchNorm
 from harness.bijections.chain import Chain
 from harness.bijections.inverse import Inverse
 from harness.bijections.masked_autoregressive import MaskedAutoregressive
@@ -48,6 +49,7 @@ def autoregressive_flow(
     actnorm: bool,
     inverse: bool = False,
     context: int = 0,
+    batch_norm: bool = False,
 ) -> Bijection:
     """Steps of [ActNorm, mixing,] masked autoregressive block over the flattened input.
 
@@ -64,6 +66,7 @@ def autoregressive_flow(
         actnorm: Whether there is ActNorm before each block.
         inverse: Each block runs in the other direction.
         context: How many numbers a context ``(B, context)`` has; 0 for none.
+        batch_norm: Whether there is batch norm after each block.
 
     Raises:
         ValueError: There are fewer than two dimensions, and no context.
@@ -85,4 +88,6 @@ def autoregressive_flow(
         )
         block = MaskedAutoregressive(network, transformer)
         parts.append(Inverse(block) if inverse else block)
+        if batch_norm:
+            parts.append(BatchNorm(dimension))
     return Chain(parts)

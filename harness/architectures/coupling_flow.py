@@ -9,6 +9,7 @@ import torch
 from harness.architectures.mixing import mixed
 from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection
+from harness.bijections.batch_norm import BatchNorm
 from harness.bijections.chain import Chain
 from harness.bijections.coupling import Coupling
 from harness.bijections.networks import mlp
@@ -45,8 +46,11 @@ def coupling_flow(
     actnorm: bool,
     split: SplitName = "halves",
     conditioner: ConditionerName = "mlp",
+    batch_norm: bool = False,
 ) -> Bijection:
-    """Steps of [ActNorm,] mixing, coupling over the flattened input; the kept part alternates.
+    """Steps of [ActNorm,] mixing, coupling[, batch norm] over the flattened input.
+
+    The kept part alternates.
 
     In two dimensions a permutation either does nothing or undoes the alternation, so a
     permutation is used from three dimensions on. A reversal that exchanges the parts is the
@@ -76,4 +80,6 @@ def coupling_flow(
         outputs = transformer.parameters_per_element * changed
         inner = network(kept, outputs, width, layers, generator)
         parts.append(Coupling(parting, transformer, inner, swap=swap))
+        if batch_norm:
+            parts.append(BatchNorm(dimension))
     return Chain(parts)

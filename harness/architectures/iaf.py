@@ -1,6 +1,6 @@
 """Inverse autoregressive flow."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import torch
 from pydantic import Field
@@ -9,6 +9,7 @@ from harness import registry
 from harness.architectures import autoregressive_flow as frame
 from harness.architectures.mixing import Mixing
 from harness.bijections.base import Bijection
+from harness.bijections.transformers import Transformer
 from harness.registry import Combination, Nested, Shape, entry
 
 
@@ -18,7 +19,19 @@ def _refuses(combination: Combination) -> str | None:
             "iaf takes a pass in turn for each dimension in every training step, so it is for "
             f"vectors, and this dataset's shape is {combination.shape}"
         )
-    return frame.refuses(combination)
+    return frame.refuses(combination) or _iterates(combination)
+
+
+def _iterates(combination: Combination) -> str | None:
+    given = combination.architecture.parameters["transformer"]
+    try:
+        transformer: Transformer = registry.build("transformer", cast(dict[str, Any], given))
+    except ValueError as error:  # constants that do not go together
+        return str(error)
+    if transformer.closed_form:
+        return None
+    name = cast(dict[str, Any], given)["name"]
+    return f"iaf needs a transformer with a closed-form inverse, which {name} has not"
 
 
 @entry(version=1, refuses=_refuses)

@@ -33,12 +33,13 @@ def maf(
     order: Order = "reverse",
     mixing: Mixing = "none",  # type: ignore[assignment]
     actnorm: bool = True,
+    batch_norm: bool = False,
 ) -> Bijection:
     """Masked autoregressive flow: density in one pass, sampling in one pass a dimension.
 
     ``y_i = T(x_i; t(x_j : j before i))``, arXiv 1705.07057; ``transformer`` names T. Neighbouring
     blocks go through the elements in opposite orders. An affine T has no global bound.
-    The paper's scale is ``exp``.
+    The paper's scale is ``exp``, and it has ``batch_norm``, here by running statistics.
     """
     return autoregressive_flow(
         shape,
@@ -50,4 +51,5 @@ def maf(
         order=order,
         mixing=mixing,
         actnorm=actnorm,
+        batch_norm=batch_norm,
     )

@@ -1,4 +1,4 @@
-"""What is known, entry by entry, of an autoregressive block with an affine transformer."""
+"""What is known, entry by entry, of an autoregressive block."""
 
 from typing import NamedTuple
 
@@ -45,7 +45,14 @@ def entries(
     if only_shifts(transformer):
         one = torch.ones_like(sensitivity[0])
         return Entries(Box(one, one), sensitivity, sensitivity)
-    if type(transformer) is not Affine or x is None or h is None:
+    if x is None or h is None:
+        return None
+    found = transformer.derivatives(x, h)
+    if found is not None:
+        kinds = sensitivity.reshape(-1, len(x.lower), len(x.lower))
+        below, relative = (_rows(rates, kinds).sum(0) for rates in (found.gradient, found.relative))
+        return Entries(found.slope, below, relative)
+    if type(transformer) is not Affine:
         return None
     of_scale, of_shift = sensitivity.chunk(2)
     raw, shift = _halves(h)
@@ -65,7 +72,7 @@ def undo(transformer: Transformer, y: Box, h: Box) -> Box | None:
     if only_shifts(transformer):
         return y.plus(_minus(h))
     if type(transformer) is not Affine:
-        return None
+        return transformer.preimage(y, h)
     raw, shift = _halves(h)
     values = transformer.gain_on(raw).values
     reciprocal = Box(1 / values.upper, 1 / values.lower)
@@ -76,7 +83,7 @@ def undo(transformer: Transformer, y: Box, h: Box) -> Box | None:
 
 def _rows(factor: Tensor, matrix: Tensor) -> Tensor:
     # Where the network does not look, no factor matters: not even an infinite one.
-    return torch.where(matrix == 0, 0.0, factor.unsqueeze(1) * matrix)
+    return torch.where(matrix == 0, 0.0, factor.unsqueeze(-1) * matrix)
 
 
 def _minus(box: Box) -> Box:

@@ -3,6 +3,8 @@
 Shapes: ``B`` batch, ``D`` dimensions of a vector, ``C, H, W`` channels, height, width of an image.
 """
 
+from collections.abc import Iterable
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -55,12 +57,18 @@ class Convergence(NamedTuple):
             self.converged & other.converged,
         )
 
+    @classmethod
+    def of_all(cls, reports: "Iterable[Convergence]") -> "Convergence":
+        """Of several inverses in turn, at least one."""
+        return reduce(cls.then, reports)
+
 
 class Bijection(nn.Module):
     """An invertible map ``y = F(x)`` with ``log |det J_F(x)|``.
 
     One call gives value and log-det. No call changes a parameter or a buffer; initialisation
-    from data is the explicit step :meth:`initialize`.
+    from data is the explicit step :meth:`initialize`, and what follows the data while it trains
+    does so by the explicit step :meth:`update`.
 
     A closed-form block implements ``forward``, ``inverse`` and ``bounds``. A block whose inverse
     iterates implements :meth:`inverse_with_convergence` instead of ``inverse``.
@@ -102,6 +110,17 @@ class Bijection(nn.Module):
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Set what is initialised from data, given a first batch; returns ``F(x)`` afterwards."""
         return self(x, context)[0]  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def update(self, x: Tensor) -> None:
+        """Move what follows the data, such as running statistics; nothing, if there is none.
+
+        Training calls it after each step, of every block that has one
+        (:func:`harness.bijections.statistics.update_statistics`).
+
+        Args:
+            x: What this block is given, ``(B, …)``.
+        """
 
 
 def sum_per_sample(x: Tensor) -> Tensor:

@@ -19,8 +19,8 @@ class BatchNorm(Bijection):
     training, a sample's image would depend on its batch mates: the map of one sample would have no
     inverse and no log-det of its own (the Jacobian is that of the whole batch), the inverse would
     need the batch that it never sees, and a call would change what the next one computes. So the
-    statistics move by the explicit step :meth:`update` alone, at a time that the caller chooses;
-    gradients do not flow through them. :meth:`initialize` sets them to those of its batch.
+    statistics move by the explicit step :meth:`update` alone, which training takes after each of
+    its own; gradients do not flow through them. :meth:`initialize` sets them to those of its batch.
 
     Args:
         channels: Size of dimension 1.
@@ -104,23 +104,3 @@ class BatchNorm(Bijection):
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         self.update(x, momentum=1.0)
         return self(x, context)[0]  # type: ignore[no-any-return]
-
-
-def update_statistics(flow: Bijection, x: Tensor) -> None:
-    """Update each :class:`BatchNorm` within a flow by what it is given where the flow sees x.
-
-    In turn, so that each sees what the ones before it give after their update.
-    """
-
-    def updated(block: nn.Module, given: tuple[Tensor, ...]) -> None:
-        if isinstance(block, BatchNorm):
-            block.update(given[0])
-
-    norms = [block for block in flow.modules() if isinstance(block, BatchNorm)]
-    hooks = [block.register_forward_pre_hook(updated) for block in norms]
-    try:
-        with torch.no_grad():
-            flow(x)
-    finally:
-        for hook in hooks:
-            hook.remove()

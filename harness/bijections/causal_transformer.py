@@ -49,6 +49,16 @@ class CausalLayer(nn.Module):
             x: All tokens from the first on; with a ``past``, the one token that comes next.
             past: Of the tokens before.
         """
+        x, memory = self.attend(x, past)
+        return x + self.mlp(x), memory
+
+    def mlp(self, x: Tensor) -> Tensor:
+        """The branch of the perceptron."""
+        narrowed: Tensor = self.narrow(F.gelu(self.widen(self.norm_of_mlp(x))))
+        return narrowed
+
+    def attend(self, x: Tensor, past: Memory | None = None) -> tuple[Tensor, Memory]:
+        """Up to the attention's skip connection."""
         asked = self.ask(self.norm_of_attention(x)).unflatten(2, (3, self.heads, -1))
         queries, keys, values = asked.transpose(1, 3).unbind(2)
         if past is not None:
@@ -59,7 +69,6 @@ class CausalLayer(nn.Module):
             later = torch.ones(scores.shape[2:], dtype=torch.bool, device=x.device).triu(1)
             scores = scores.masked_fill(later, -torch.inf)
         x = x + self.answer((scores.softmax(3) @ values).transpose(1, 2).flatten(2))
-        x = x + self.narrow(F.gelu(self.widen(self.norm_of_mlp(x))))
         return x, Memory(keys, values)
 
 
@@ -102,11 +111,15 @@ class CausalTransformer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """All tokens at once."""
-        before = self.embedding(x[:, :-1])
-        hidden = torch.cat([self._start(len(x)), before], dim=1) + self.places
+        hidden = self.embedded(x)
         for layer in self.layers:
             hidden, _ = layer(hidden)
         return self.last(self.norm(hidden))  # type: ignore[no-any-return]
+
+    def embedded(self, x: Tensor) -> Tensor:
+        """What the first layer is given."""
+        before = self.embedding(x[:, :-1])
+        return torch.cat([self._start(len(x)), before], dim=1) + self.places
 
     def _start(self, batch: int) -> Tensor:
         return self.start.expand(batch, 1, -1)

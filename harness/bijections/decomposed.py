@@ -50,7 +50,8 @@ class QRLinear(LinearOverChannels):
         if not self.is_finite():
             return reciprocal_range(math.inf, 0.0)
         upper, log_r = self.upper.detach().double(), self.log_r.detach().double()
-        return reciprocal_range(*singular_range(upper.triu(1) + torch.diag(log_r.exp())))
+        exact = reciprocal_range(*singular_range(upper.triu(1) + torch.diag(log_r.exp())))
+        return self.as_used(exact)
 
 
 class SVDLinear(LinearOverChannels):
@@ -89,4 +90,4 @@ class SVDLinear(LinearOverChannels):
         if not self.is_finite():
             return reciprocal_range(math.inf, 0.0)
         values = self.scale.value(raw)
-        return reciprocal_range(float(values.max()), float(values.min()))
+        return self.as_used(reciprocal_range(float(values.max()), float(values.min())))

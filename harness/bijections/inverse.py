@@ -18,10 +18,20 @@ class Inverse(Bijection):
 
     Args:
         bijection: F.
+
+    Raises:
+        ValueError: F is masked autoregressive with a transformer whose inverse iterates.
     """
 
     def __init__(self, bijection: Bijection) -> None:
         super().__init__()
+        if isinstance(bijection, MaskedAutoregressive) and not bijection.transformer.closed_form:
+            name = type(bijection.transformer).__name__
+            message = (
+                "an inverse autoregressive block's transformer must have a closed-form inverse, "
+                f"for its forward pass reports no convergence, and {name} has not"
+            )
+            raise ValueError(message)
         self.bijection = bijection
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -1,10 +1,13 @@
 """Masked autoregressive blocks: each element is transformed given those before it."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from harness.bijections import autoregressive_bounds, triangular
-from harness.bijections.base import Bijection, BiLipschitz, sum_per_sample
+from harness.bijections.base import Bijection, BiLipschitz, Convergence, sum_per_sample
 from harness.bijections.box import Box
 from harness.bijections.masked_network import MaskedNetwork
 from harness.bijections.transformers import Transformer
@@ -14,8 +17,9 @@ from harness.bijections.volume_preserving import VolumePreserving
 class MaskedAutoregressive(Bijection):
     """``y_i = T(x_i; t_i(x_j : j before i))``: MAF (arXiv 1705.07057), for vectors ``(B, D)``.
 
-    The forward pass is one evaluation of the network. The inverse is a closed form in D passes,
-    one for each element in turn: D evaluations of the network, one after the other. Wrapped in
+    The forward pass is one evaluation of the network. The inverse takes D passes, one for
+    each element in turn: D evaluations of the network, one after the other. It is a closed form if
+    T's is; else it reports T's convergence, the worst over the elements. Wrapped in
     :class:`~harness.bijections.inverse.Inverse` it is IAF (arXiv 1606.04934).
 
     Args:
@@ -49,17 +53,31 @@ class MaskedAutoregressive(Bijection):
         return y, sum_per_sample(log_derivative)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        dimension = len(self.network.position)
+        x, log_det, _ = self._passes(y, context, self.transformer.inverse)
+        return x, log_det
+
+    def inverse_with_convergence(
+        self, y: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Convergence]:
+        x, log_det, reports = self._passes(y, context, self.transformer.inverse_with_convergence)
+        return x, log_det, Convergence.of_all(reports)
+
+    def _passes(
+        self, y: Tensor, context: Tensor | None, invert: Callable[..., tuple[Any, ...]]
+    ) -> tuple[Tensor, Tensor, list[Convergence]]:
+        """With how each element's inverse ended, where ``invert`` tells."""
+        dimension, reports = len(self.network.position), []
         # What is not known yet stays 0, not a guess: a guess may overflow, and 0 · inf is NaN.
         x, log_det = torch.zeros_like(y), y.new_zeros(len(y))
         weights = self.network.weights()  # masked once, not in every pass
         for number in range(dimension):
             element = self.network.sequence[number : number + 1]
             h = self.network(x, context, weights).unflatten(1, (-1, dimension))[:, :, element]
-            value, log_derivative = self.transformer.inverse(y[:, element], h.flatten(1))
+            value, log_derivative, *report = invert(y[:, element], h.flatten(1))
+            reports += report
             x = torch.where(self.network.position == number, value, x)
             log_det = log_det + log_derivative.squeeze(1)
-        return x, log_det
+        return x, log_det, reports
 
     def bounds(self, box: Box | None = None) -> BiLipschitz:
         """The best of what :mod:`~harness.bijections.triangular` proves.

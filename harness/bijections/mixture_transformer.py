@@ -10,7 +10,10 @@ from torch.nn import functional as F
 
 from harness.bijections.base import BiLipschitz, Convergence
 from harness.bijections.bisection import bisection
+from harness.bijections.box import Box
+from harness.bijections.elementwise_bounds import Derivatives, intersection
 from harness.bijections.logistic_mixture import Mixture
+from harness.bijections.mixture_bounds import MixtureOnBox, bracket
 from harness.bijections.transformers import Transformer
 from harness.registry import entry
 
@@ -28,6 +31,8 @@ class MixtureOfLogistics(Transformer):
         components: K.
     """
 
+    closed_form = False
+
     def __init__(self, components: int) -> None:
         super().__init__()
         self.components, self.parameters_per_element = components, 3 * components + 2
@@ -35,11 +40,15 @@ class MixtureOfLogistics(Transformer):
     def _unpacked(self, h: Tensor) -> tuple[Tensor, Tensor, Mixture]:
         each = h.reshape(len(h), self.parameters_per_element, -1, *h.shape[2:])
         affine, weights, means, log_scales = torch.split(each, [2, *[self.components] * 3], dim=1)
-        ends = SPREAD if self.components > 1 else 0.0
-        start = torch.linspace(-ends, ends, self.components, dtype=h.dtype, device=h.device)
-        means = means + start.view(-1, *[1] * (each.ndim - 2))
+        means = means + self._start(each[0])
         log_scale, shift = affine.unbind(1)
         return log_scale, shift, Mixture(F.log_softmax(weights, dim=1), means, log_scales)
+
+    def _start(self, like: Tensor) -> Tensor:
+        """Where the means start, to be added to ``(K, …)`` of as many dimensions as ``like``."""
+        ends = SPREAD if self.components > 1 else 0.0
+        start = torch.linspace(-ends, ends, self.components, dtype=like.dtype, device=like.device)
+        return start.view(-1, *[1] * (like.ndim - 1))
 
     def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         log_scale, shift, mixture = self._unpacked(h)
@@ -71,6 +80,30 @@ class MixtureOfLogistics(Transformer):
         scales grows, and the denominator does not.
         """
         return BiLipschitz(math.inf, math.inf)
+
+    def _boxes(self, h: Box) -> tuple[Box, Box, Box]:
+        """Of a and b, of the means and of the log-scales."""
+        count, channels = self.parameters_per_element, h.lower.shape[0]
+        each = h.each(lambda end: end.reshape(1, count, channels // count, *end.shape[2:]))
+        start = self._start(each.lower)
+        kinds = [torch.split(end, [2, *[self.components] * 3]) for end in each]
+        affine, _, means, log_scales = (Box(*ends) for ends in zip(*kinds, strict=True))
+        return affine, means.increasing(lambda end: end + start), log_scales
+
+    def derivatives(self, x: Box, h: Box) -> Derivatives:
+        """Finite on every box, see :class:`~harness.bijections.mixture_bounds.MixtureOnBox`."""
+        return MixtureOnBox(x, *self._boxes(h)).derivatives()
+
+    def image(self, x: Box, h: Box) -> Box:
+        within = MixtureOnBox(x, *self._boxes(h))
+        return intersection(within.image(), within.derivatives().image(self.forward, x, h))
+
+    def preimage(self, y: Box, h: Box) -> Box:
+        affine, means, log_scales = self._boxes(h)
+        log_scale, shift = (Box(*(end[number] for end in affine)) for number in (0, 1))
+        gain = Box((-log_scale.upper).exp(), (-log_scale.lower).exp())
+        target = y.plus(Box(-shift.upper, -shift.lower)).times(gain)
+        return bracket(target, means, log_scales)
 
 
 @entry(version=1)

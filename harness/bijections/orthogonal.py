@@ -26,8 +26,10 @@ class Orthogonal(LinearOverChannels):
         return self.weight().T @ columns
 
     def bounds(self, box: Box | None = None) -> BiLipschitz:
-        """1 and 1: an orthogonal map is an isometry. Up to the rounding of W, some ε."""
-        return BiLipschitz(1.0, 1.0) if self.is_finite() else BiLipschitz(math.inf, math.inf)
+        """1 and 1: an orthogonal map is an isometry. In float32, some ε more, as W is rounded."""
+        if not self.is_finite():
+            return BiLipschitz(math.inf, math.inf)
+        return self.as_used(BiLipschitz(1.0, 1.0))
 
 
 class Householder(Orthogonal):

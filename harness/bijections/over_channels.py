@@ -1,5 +1,6 @@
 """Linear maps over dimension 1: what all of them share, whatever W is made of."""
 
+import copy
 import math
 
 import torch
@@ -64,7 +65,25 @@ class LinearOverChannels(Bijection):
 
     def bounds(self, box: Box | None = None) -> BiLipschitz:
         """``‖W‖₂ = σ_max`` and ``‖W⁻¹‖₂ = 1 / σ_min`` by SVD in float64: tight, on any box."""
-        return reciprocal_range(*singular_range(self.weight()))
+        return self.as_used(reciprocal_range(*singular_range(self._exact_weight())))
+
+    @torch.no_grad()
+    def as_used(self, exact: BiLipschitz) -> BiLipschitz:
+        """What holds of W as its parameters define it, and of W as it is rounded in a call.
+
+        In float32 these are two matrices. The forward map takes the rounded one, and an inverse by
+        the factors the other: each constant is the greater of both.
+        """
+        weight = self.weight()
+        if weight.dtype == torch.float64:
+            return exact
+        rounded = reciprocal_range(*singular_range(weight))
+        return BiLipschitz(*map(max, exact, rounded))
+
+    @torch.no_grad()
+    def _exact_weight(self) -> Tensor:
+        """W computed in float64 from the parameters as they are."""
+        return copy.deepcopy(self).double().weight()
 
     def image(self, box: Box) -> Box:
         # Of an image, each pixel is a vector of channels.

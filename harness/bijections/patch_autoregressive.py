@@ -1,11 +1,14 @@
 """Autoregression over a sequence of patches."""
 
-import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from harness.bijections.base import Bijection, BiLipschitz, sum_per_sample
+from harness.bijections import triangular
+from harness.bijections.attention_bounds import outputs_on
+from harness.bijections.base import Bijection, BiLipschitz, Convergence, sum_per_sample
 from harness.bijections.box import Box
 from harness.bijections.causal_transformer import CausalTransformer
 from harness.bijections.given import check_alike, check_shape
@@ -17,8 +20,8 @@ class PatchAutoregressive(Bijection):
 
     All entries of a patch are transformed given the patches before it, by a causal transformer.
     The first patch gets learned constants, where TarFlow leaves it as it is. The forward pass is
-    one evaluation of the network. The inverse is a closed form in T passes, each of one patch,
-    with the keys and values of the patches before it kept.
+    one evaluation of the network. The inverse takes T passes, each of one patch, with the keys and
+    values of the patches before it kept; it is a closed form if the transformer's is.
 
     Args:
         network: t.
@@ -50,22 +53,52 @@ class PatchAutoregressive(Bijection):
         return self._in_order(y), sum_per_sample(log_derivative)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        x, log_det, _ = self._passes(y, self.transformer.inverse)
+        return x, log_det
+
+    def inverse_with_convergence(
+        self, y: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Convergence]:
+        x, log_det, reports = self._passes(y, self.transformer.inverse_with_convergence)
+        return x, log_det, Convergence.of_all(reports)
+
+    def _passes(
+        self, y: Tensor, invert: Callable[..., tuple[Any, ...]]
+    ) -> tuple[Tensor, Tensor, list[Convergence]]:
+        """With how each patch's inverse ended, where ``invert`` tells."""
         self._check(y)
         first, *rest = self._in_order(y).unbind(2)
         h, memories = self.network.first(len(y))
-        x, log_derivative = self.transformer.inverse(first, h)
+        x, log_derivative, *reports = invert(first, h)
         patches, log_det = [x], sum_per_sample(log_derivative)
         for number, patch in enumerate(rest, start=1):
             h, memories = self.network.following(x, number, memories)
-            x, log_derivative = self.transformer.inverse(patch, h)
+            x, log_derivative, *report = invert(patch, h)
+            reports += report
             patches.append(x)
             log_det = log_det + sum_per_sample(log_derivative)
-        return self._in_order(torch.stack(patches, dim=2)), log_det
+        return self._in_order(torch.stack(patches, dim=2)), log_det, reports
 
     def bounds(self, box: Box | None = None) -> BiLipschitz:
-        """None: dot-product attention is not Lipschitz (arXiv 2006.04710).
+        """By :func:`~harness.bijections.triangular.by_coupling`, of T patches in turn.
 
-        Normalised first, as here, it is, but by a constant of the order of the normalisation's
-        ``1 / √ε`` for each layer, which tells nothing; on a box too.
+        Dot-product attention has no Lipschitz constant (arXiv 2006.04710), but that of normalised
+        tokens has, for they are bounded: :mod:`~harness.bijections.attention_bounds`. So the
+        network has one everywhere, and a smaller one on a box.
         """
-        return BiLipschitz(math.inf, math.inf)
+        within = None if box is None else box.each(self._in_order)
+        h, lipschitz = outputs_on(self.network, within)
+        if within is None:
+            coupling = self.transformer.coupling_bounds(lipschitz(slice(None)))
+        else:
+            coupling = self.transformer.coupling_bounds_on(within, h, lipschitz)
+        if lipschitz(slice(None)) == 0:  # nothing below the diagonal, which these hold for
+            return coupling
+        return triangular.by_coupling(coupling, len(self.network.places))
+
+    def image(self, box: Box) -> Box | None:
+        within = box.each(self._in_order)
+        found = self.transformer.image(within, outputs_on(self.network, within)[0])
+        if found is None or not all(end.isfinite().all() for end in found):
+            return None
+        return found.each(self._in_order)

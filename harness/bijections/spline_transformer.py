@@ -8,7 +8,10 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from harness.bijections import spline_box
 from harness.bijections.base import BiLipschitz
+from harness.bijections.box import Box
+from harness.bijections.elementwise_bounds import Derivatives, intersection
 from harness.bijections.spline import Knots, edges, spline, spline_inverse
 from harness.bijections.spline_bounds import Constants
 from harness.bijections.transformers import Transformer
@@ -88,6 +91,52 @@ class RationalQuadraticSpline(Transformer):
         ``f'`` reaches δ there and ``2 s² / δ`` or so between two such knots.
         """
         return self.constants.coupling_bounds(conditioner_lipschitz)
+
+    def _on(self, h: Box) -> tuple[spline_box.Axis, spline_box.Axis, spline_box.Slopes]:
+        """Intervals of the knots, for all h in a box."""
+        count, channels = self.parameters_per_element, h.lower.shape[0]
+        each = h.each(lambda end: end.reshape(1, count, channels // count, *end.shape[2:]))
+        sizes = [self.bins, self.bins, self.bins - 1]
+        widths, heights, raw = (
+            Box(*ends) for ends in zip(*(torch.split(end, sizes) for end in each), strict=True)
+        )
+        _, bound, minimum_width, minimum_height, low, high, rate = self.constants
+        raw = raw.increasing(lambda end: end + self._shift)
+        if high == math.inf:
+            rise, rates = raw.increasing(_softplus), raw.upper.sigmoid()
+        else:
+            rise = raw.increasing(lambda end: (high - low) * end.sigmoid())
+            # The slope of σ is greatest at 0, or at the point of the interval nearest to it.
+            middle = torch.maximum(raw.lower, raw.upper.clamp_max(0)).sigmoid()
+            rates = 4 * rate * middle * (1 - middle)
+        one = torch.ones_like(raw.lower[:1])
+        values = rise.increasing(lambda end: torch.cat([one, low + end, one]))
+        return (
+            spline_box.axis(widths, bound, minimum_width),
+            spline_box.axis(heights, bound, minimum_height),
+            spline_box.Slopes(values, rates),
+        )
+
+    def derivatives(self, x: Box, h: Box) -> Derivatives:
+        """From intervals of the knots, see :mod:`~harness.bijections.spline_box`.
+
+        Finite on a box with softplus slopes too.
+        """
+        return spline_box.derivatives(x, *self._on(h), self.constants.bound)
+
+    def image(self, x: Box, h: Box) -> Box:
+        widths, heights, _ = self._on(h)
+        bins = spline_box.moved(x, widths, heights, self.constants.bound)
+        return intersection(bins, self.derivatives(x, h).image(self.forward, x, h))
+
+    def preimage(self, y: Box, h: Box) -> Box:
+        widths, heights, _ = self._on(h)
+        return spline_box.moved(y, heights, widths, self.constants.bound)
+
+
+def _softplus(raw: Tensor) -> Tensor:
+    # Not F.softplus: above 20 that is the identity, and its error shows in float64.
+    return torch.logaddexp(raw, torch.zeros_like(raw))
 
 
 def unfit_choice(transformer: object) -> str | None:

@@ -16,7 +16,9 @@ from harness.bijections.coupling_bounds import (
     shear_norm,
     shift_then_scale,
 )
+from harness.bijections.elementwise_bounds import Derivatives
 from harness.bijections.scale_maps import ScaleMap
+from harness.bijections.triangular import smallest
 from harness.registry import Nested, entry
 
 Order = Literal["scale_first", "shift_first"]
@@ -30,9 +32,11 @@ class Transformer(nn.Module):
 
     Attributes:
         parameters_per_element: How many numbers of the conditioner each element takes.
+        closed_form: Whether the inverse is one.
     """
 
     parameters_per_element: int
+    closed_form = True
 
     def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """``(y, log |dy/dx|)``, both of x's shape; ``h`` has ``parameters_per_element`` times
@@ -63,17 +67,29 @@ class Transformer(nn.Module):
         raise NotImplementedError
 
     def coupling_bounds_on(self, x: Box, h: Box, lipschitz: Lipschitz) -> BiLipschitz:
-        """Bounds of the coupling on a box: if nothing better is known, the global ones.
+        """Bounds of the coupling on a box: the better of the global ones and the derivatives'.
 
         Args:
             x: Around the changed part.
             h: Around the conditioner's output.
             lipschitz: Bounds the Lipschitz constant of some of the conditioner's outputs.
         """
-        return self.coupling_bounds(lipschitz(slice(None)))
+        everywhere = self.coupling_bounds(lipschitz(slice(None)))
+        found = self.derivatives(x, h)
+        return (
+            everywhere if found is None else smallest(everywhere, found.coupling_bounds(lipschitz))
+        )
+
+    def derivatives(self, x: Box, h: Box) -> Derivatives | None:
+        """What is known of the derivatives for all x and h in those boxes, element by element."""
+        return None
 
     def image(self, x: Box, h: Box) -> Box | None:
         """A box around y for all x and h in those boxes; ``None`` where none is known."""
+        return None
+
+    def preimage(self, y: Box, h: Box) -> Box | None:
+        """A box around x for all y and h in those boxes; ``None`` where none is known."""
         return None
 
 

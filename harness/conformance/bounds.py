@@ -1,7 +1,7 @@
 """Does a bound hold?"""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import get_args
 
@@ -12,7 +12,7 @@ from harness.bijections.base import Bijection
 from harness.bijections.box import Box
 from harness.conformance.ascent import End, ascend, constants
 from harness.conformance.jacobians import jacobians
-from harness.conformance.parts import OF_EACH, parts
+from harness.conformance.parts import OF_EACH, Part, parts
 from harness.conformance.row import Row
 
 SLACK = 1 + 1e-9
@@ -20,7 +20,9 @@ CLIMBERS = 3
 WHAT = {"forward": "σ_max(J)", "inverse": "1/σ_min(J)"}
 
 
-def global_bounds(flow: Bijection, inputs: Mapping[str, Tensor]) -> list[Row]:
+def global_bounds(
+    flow: Bijection, inputs: Mapping[str, Tensor], *, climb: bool = True
+) -> list[Row]:
     """``σ_max(J(x)) ≤ bounds().forward`` and ``1/σ_min(J(x)) ≤ bounds().inverse``.
 
     At all the inputs, and at points that gradient ascent reaches from the worst of them.
@@ -28,10 +30,12 @@ def global_bounds(flow: Bijection, inputs: Mapping[str, Tensor]) -> list[Row]:
     Args:
         flow: In float64.
         inputs: By where they are from, each of shape ``(B, *shape)``.
+        climb: Whether gradient ascent looks for worse ones.
     """
     claimed = flow.bounds()
     return [
-        _held(flow, f"bound, {end}", end, getattr(claimed, end), inputs) for end in get_args(End)
+        _held(flow, f"bound, {end}", end, getattr(claimed, end), inputs, climb=climb)
+        for end in get_args(End)
     ]
 
 
@@ -57,14 +61,32 @@ def bounds_of_parts(flow: Bijection, x: Tensor) -> list[Row]:
 
     ``measured`` is the constant over its bound, of the part where that is largest.
     """
+    return _of_each(parts(flow, x), climb=True)
+
+
+def bounds_of_aligned_parts(flow: Bijection, x: Tensor) -> list[Row]:
+    """Likewise with weights by :func:`harness.conformance.candidate.align`.
+
+    There one input is as good as another. A part that overflows is left out: its weights are such
+    as no training leads to.
+    """
+    finite = [
+        part
+        for part in parts(flow, x)
+        if jacobians(part.bijection, torch.cat([part.x, 10 * part.x])).isfinite().all()
+    ]
+    return _of_each(finite, climb=False)
+
+
+def _of_each(some: Iterable[Part], *, climb: bool) -> list[Row]:
     found: dict[str, list[Row]] = {}
-    for part in parts(flow, x):
+    for part in some:
         inputs = {"an input": part.x[:4], "an input ten times as far": 10 * part.x[:4]}
-        rows = global_bounds(part.bijection, inputs)
-        rows += bounds_on_a_box(part.bijection, Box.of(part.x))
+        rows = global_bounds(part.bijection, inputs, climb=climb)
+        rows += bounds_on_a_box(part.bijection, Box.of(part.x), climb=climb)
         for row in rows:
             found.setdefault(row.check, []).append(_as_share(row, part.name))
-    return [max(some, key=lambda row: (not row.passed, row.measured)) for some in found.values()]
+    return [max(rows, key=lambda row: (not row.passed, row.measured)) for rows in found.values()]
 
 
 def _as_share(row: Row, name: str) -> Row:

@@ -1,5 +1,6 @@
 """What is put through the checks."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -41,6 +42,12 @@ class Candidate:
                 parameter.mul_(factor)
         return flow
 
+    def aligned(self, size: float, offset: float, seed: int = 0) -> Bijection:
+        """A network in which a product of norms loses nothing, see :func:`align`."""
+        flow = self.perturbed(seed)
+        align(flow, size, offset)
+        return flow
+
     def inputs(self, count: int, scale: float = 1.0, seed: int = 0) -> Tensor:
         """Gaussian inputs, float64."""
         source = generator(seed, "conformance inputs")
@@ -54,3 +61,32 @@ def perturb(module: nn.Module, seed: int, size: float = 0.1) -> None:
         for parameter in module.parameters():
             noise = torch.randn(parameter.shape, generator=source, dtype=torch.float64)
             parameter.add_(noise.to(parameter.dtype), alpha=size)
+
+
+@torch.no_grad()
+def align(module: nn.Module, size: float, offset: float) -> None:
+    """Give all linear layers and convolutions one direction and one norm, and biases alike.
+
+    ``W = size · 1 1ᵀ / ‖1 1ᵀ‖``, of a convolution at its central tap: then ``‖W₂ W₁‖ = ‖W₂‖ ‖W₁‖``,
+    where those of other weights are several times apart. With an offset that outweighs what the
+    layers put out every unit is at the same point of its activation, and its slope there is all
+    that a bound's factor for the activation can lose.
+
+    Args:
+        module: Changed in place; what has a weight of two or more dimensions and a bias.
+        size: The norm, with its sign.
+        offset: Every bias.
+    """
+    for layer in module.modules():
+        weight, bias = getattr(layer, "weight", None), getattr(layer, "bias", None)
+        if not (isinstance(weight, nn.Parameter) and isinstance(bias, nn.Parameter)):
+            continue
+        if weight.ndim < 2:
+            continue
+        entry = size / math.sqrt(weight.shape[0] * weight.shape[1])
+        weight.zero_()
+        central = weight.detach()
+        for taps in weight.shape[2:]:
+            central = central.select(2, taps // 2)
+        central.fill_(entry)
+        bias.fill_(offset)

@@ -12,7 +12,12 @@ from harness.bijections.base import Bijection
 from harness.bijections.box import Box
 from harness.conformance import precision, state
 from harness.conformance.batch import batch_mates
-from harness.conformance.bounds import bounds_of_parts, bounds_on_a_box, global_bounds
+from harness.conformance.bounds import (
+    bounds_of_aligned_parts,
+    bounds_of_parts,
+    bounds_on_a_box,
+    global_bounds,
+)
 from harness.conformance.candidate import Candidate
 from harness.conformance.gradients import gradients
 from harness.conformance.inverse import (
@@ -32,6 +37,9 @@ from harness.conformance.training import STEPS, trained
 Step = tuple[str, Callable[[], list[Row]]]
 
 AS_BUILT, PERTURBED, TRAINED = "as built", "perturbed weights", f"after {STEPS} training steps"
+ALIGNED = (("small aligned weights", -0.02, 2.4), ("large aligned weights", 3.0, 20.0))
+"""Where SiLU is steepest, and where it is linear: what is left out of a product of norms shows as a
+constant beyond its bound, in the first if it is a factor above 1, in the second if it is a norm."""
 SAMPLES = 6
 
 
@@ -52,6 +60,9 @@ def steps(candidate: Candidate) -> Iterator[Step]:
             yield "packs", _guarded("packs", partial(_packs, candidate), PERTURBED)
         # At a zero start a part has nothing to hide yet: the network as a whole will do.
         yield from _of_weights(candidate, name, make, bounds if name != AS_BUILT else whole_bounds)
+    for name, size, offset in ALIGNED:
+        make = partial(candidate.aligned, size, offset)
+        yield from _of_weights(candidate, name, make, aligned_bounds)
     yield TRAINED, _guarded("training", partial(_trained, candidate))
 
 
@@ -100,6 +111,11 @@ def whole_bounds(flow: Bijection, x: Tensor) -> list[Row]:
 def bounds(flow: Bijection, x: Tensor) -> list[Row]:
     """The same, and of each part, where bounds are closer and a search in the box costs less."""
     return whole_bounds(flow, x) + bounds_of_parts(flow, x)
+
+
+def aligned_bounds(flow: Bijection, x: Tensor) -> list[Row]:
+    """Of each part, at a few inputs."""
+    return bounds_of_aligned_parts(flow, x[:2])
 
 
 def _state(candidate: Candidate) -> list[Row]:

@@ -98,7 +98,8 @@ def train(
     Data-dependent initialisation first, on one batch of its own. A step whose loss or gradient
     norm is not finite is not taken: that member's training ends there as ``diverged``, with the
     weights as they are, which the step before may have left not finite; the others go on. They
-    are probed like any others.
+    are probed like any others. After each step, blocks that follow the data see its batch, in a
+    forward pass of their own (:meth:`Bijection.update`).
 
     Args:
         members: Trained in place.
@@ -156,6 +157,7 @@ def train(
             break
         clip(stack.gradient, table[-1], largest)
         optimizer.step(factor)
+        stack.update(x, [log.ended is None for log in logs])
     stack.unstack()
     # The last step was taken from a finite gradient, but nothing has looked at where it led.
     finite = stack.parameters.isfinite().all(1).tolist()

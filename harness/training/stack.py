@@ -6,13 +6,15 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
+from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from harness.bijections.base import Bijection
 from harness.bijections.log_determinant import estimates, resample
+from harness.bijections.statistics import update_statistics, updated
 from harness.training.batched import batched
 from harness.training.perceptron import apart
-from harness.training.vectorized import vectorize
+from harness.training.vectorized import Call, vectorize
 
 
 def _trained(flow: nn.Module) -> list[nn.Parameter]:
@@ -147,6 +149,7 @@ class Stack:
         if self.size > 1 and not repeats_weights(flows[0]):
             self._together = cast(Bijection, batched(flows[0], self._state, self.size))
         self._is_estimated = bool(estimates(flows[0]))
+        self._is_updated = bool(updated(flows[0]))
         self._need_network: set[Callable[..., Any]] = set()
 
     def run(self, function: Callable[..., Any], *stacked: Tensor) -> Any:
@@ -187,6 +190,20 @@ class Stack:
                 for name, buffer in estimates(flow):
                     self._state[name][number].copy_(buffer)
 
+    @torch.no_grad()
+    def update(self, x: Tensor, those: Sequence[bool]) -> None:
+        """Let those networks' blocks that follow the data see a slice of ``x`` each."""
+        if not self._is_updated:
+            return
+        for number, (flow, seen) in enumerate(zip(self._flows, x, strict=True)):
+            if not those[number]:
+                continue
+            if self.size == 1:
+                update_statistics(flow, seen)
+            else:  # in place, so that what moves are the slices of all
+                state = {f"module.{name}": all_[number] for name, all_ in self._state.items()}
+                functional_call(Call(flow), state, (update_statistics, seen))
+
     def differentiate(self, losses: Tensor) -> Tensor:
         """Gradients ``(S, P)`` of the losses ``(S,)``; a network's loss depends on it alone."""
         leaves = list(self._leaves.values())
@@ -197,8 +214,12 @@ class Stack:
 
     @torch.no_grad()
     def unstack(self) -> None:
-        """Give the networks that the stack was made of their parameters."""
+        """Give the networks that the stack was made of their parameters, and what was updated."""
         for row, flow in zip(self.parameters, self._flows, strict=True):
             pieces = row.split(self._sizes)
             for parameter, piece in zip(_trained(flow), pieces, strict=True):
                 parameter.data = piece.view(parameter.shape)
+        if self.size > 1 and self._is_updated:
+            for number, flow in enumerate(self._flows):
+                for name, buffer in flow.named_buffers():
+                    buffer.copy_(self._state[name][number])

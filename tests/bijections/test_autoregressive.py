@@ -14,6 +14,7 @@ from harness.bijections import triangular
 from harness.bijections.actnorm import ActNorm
 from harness.bijections.autoregressive_bounds import entries
 from harness.bijections.base import Bijection, BiLipschitz
+from harness.bijections.bisection import EXTRA_STEPS
 from harness.bijections.box import Box
 from harness.bijections.causal_transformer import CausalLayer, CausalTransformer
 from harness.bijections.inverse import Inverse
@@ -23,6 +24,7 @@ from harness.bijections.patch_autoregressive import PatchAutoregressive
 from harness.bijections.patches import Patches
 from harness.bijections.transformers import Additive, Affine, Transformer
 from harness.bijections.volume_preserving import VolumePreserving
+from harness.conformance.registered import candidate
 from harness.seeding import generator
 from tests import conformance
 from tests.networks import gaussian, perturb
@@ -188,6 +190,7 @@ def _worst(bijection: Bijection, box: Box, *, steps: int = 30) -> tuple[float, f
 
 
 BOUNDED = [name for name in BLOCKS if not name.startswith("patches") and name != "cut"]
+PATCHES = ["patches", "patches, reverse"]
 
 
 @pytest.mark.parametrize("name", BOUNDED)
@@ -223,7 +226,7 @@ def test_additive_shifts_are_bounded_everywhere(name: str, factor: float) -> Non
         assert bijection.bounds() == pytest.approx((1, 1))
 
 
-@pytest.mark.parametrize("name", [name for name in BOUNDED if "affine" in name])
+@pytest.mark.parametrize("name", [*PATCHES, *[name for name in BOUNDED if "affine" in name]])
 def test_affine_has_no_bound_everywhere(name: str) -> None:
     bijection, _ = _block(name)
     assert bijection.bounds() == (math.inf, math.inf)
@@ -384,3 +387,50 @@ def test_the_inverse_directions_bounds_are_exchanged_and_of_the_preimage() -> No
     assert backwards.bounds(box).inverse > 2 * flow.bounds(box).forward
     for found, bound in zip(_worst(backwards, box), backwards.bounds(box), strict=True):
         assert found <= bound * (1 + 1e-9)
+
+
+MIXTURE = {"name": "mixture_of_logistics", "components": 3}
+
+
+def _iterating(name: str) -> tuple[Bijection, tuple[int, ...]]:
+    one = _transformer(**MIXTURE)  # type: ignore[arg-type]
+    if name == "masked":
+        return masked(one), (5,)
+    count, source = 3 * one.parameters_per_element, generator(0, "patches")
+    network = CausalTransformer(4, 3, count, width=8, heads=2, layers=1, generator=source)
+    return PatchAutoregressive(network, one), (3, 4)
+
+
+@pytest.mark.parametrize(("name", "passes"), [("masked", 5), ("patches", 4)])
+def test_an_inverse_that_iterates_reports_over_all_its_passes(name: str, passes: int) -> None:
+    flow, shape = _iterating(name)
+    flow = flow.double()
+    perturb(flow, 1, 0.2)
+    x = gaussian(3, shape)
+    y = flow(x)[0].detach()
+    back, log_det, report = flow.inverse_with_convergence(y)
+    torch.testing.assert_close(back, x)
+    assert report.converged.all()
+    assert report.iterations.tolist() == [passes * (52 + EXTRA_STEPS)] * 3
+    assert (report.residual > 0).all()
+    again, same = flow.inverse(y)
+    assert torch.equal(back, again)
+    assert torch.equal(log_det, same)
+    # Of one sample the last pass alone is lost: the others are as they were.
+    y[1, ..., -1] = math.nan
+    lost, _, report = flow.inverse_with_convergence(y)
+    assert report.converged.tolist() == [True, False, True]
+    assert torch.equal(lost[0], back[0])
+
+
+def test_a_closed_form_reports_no_iterations() -> None:
+    bijection, x = _block("affine exp scale_first")
+    _, _, report = bijection.inverse_with_convergence(x)
+    assert report.iterations.tolist() == [0] * len(x)
+    assert report.converged.all()
+
+
+def test_an_inverse_flow_refuses_a_transformer_whose_inverse_iterates() -> None:
+    choice = registry.resolve("architecture", {"name": "iaf", "transformer": MIXTURE})
+    with pytest.raises(ValueError, match="iaf needs a transformer with a closed-form inverse"):
+        candidate(choice)

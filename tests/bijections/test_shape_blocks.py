@@ -8,7 +8,7 @@ import torch
 
 from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection
-from harness.bijections.batch_norm import BatchNorm, update_statistics
+from harness.bijections.batch_norm import BatchNorm
 from harness.bijections.box import Box
 from harness.bijections.chain import Chain
 from harness.bijections.linear import LULinear, PlainLinear
@@ -17,6 +17,7 @@ from harness.bijections.padding import ZeroPadding
 from harness.bijections.permutation import Permutation
 from harness.bijections.reshape import Flatten, Squeeze
 from harness.bijections.scaling import Scaling
+from harness.bijections.statistics import update_statistics
 from harness.registry import Shape
 from harness.seeding import generator
 from tests import conformance

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +15,18 @@ from harness.bijections.chain import Chain
 from harness.bijections.coupling import Coupling
 from harness.bijections.linear import LULinear
 from harness.bijections.lipschitz_network import LipschitzNetwork
-from harness.bijections.networks import mlp
+from harness.bijections.networks import (
+    EVERYTHING,
+    SILU_LIPSCHITZ,
+    Conditioner,
+    linear,
+    mlp,
+    norm,
+)
 from harness.bijections.reshape import Flatten
 from harness.bijections.residual import Residual
-from harness.bijections.transformers import Additive
+from harness.bijections.scale_maps.sigmoids import BoundedSigmoid
+from harness.bijections.transformers import Additive, Affine, Transformer
 from harness.registry import Shape
 
 Factory = Callable[[Shape, torch.Generator], Bijection]
@@ -146,6 +156,43 @@ class Overclaiming(Coupling):
         return BiLipschitz(max(1.0, limit), max(1.0, limit))
 
 
+class Halved(Conditioner):
+    """Says half of its bound: nothing is that near to a product of norms, as a rule."""
+
+    def lipschitz(self, outputs: slice = EVERYTHING) -> float:
+        return super().lipschitz(outputs) / 2
+
+
+class HalvedContraction(LipschitzNetwork):
+    def lipschitz(self) -> float:
+        return super().lipschitz() / 2
+
+
+class Forgetful(Conditioner):
+    """Leaves out the norm of one layer."""
+
+    def lipschitz(self, outputs: slice = EVERYTHING) -> float:
+        return super().lipschitz(outputs) / norm(cast(nn.Linear, self.layers[1]))
+
+
+class Flat(Conditioner):
+    """Takes the activation for one of slope 1."""
+
+    def lipschitz(self, outputs: slice = EVERYTHING) -> float:
+        return super().lipschitz(outputs) / SILU_LIPSCHITZ ** (len(self.layers) - 1)
+
+
+def _loosely(kind: type[Conditioner], transformer: Transformer) -> Factory:
+    """A coupling with that conditioner, which has a hidden layer more than is needed."""
+
+    def make(generator: torch.Generator) -> Bijection:
+        outputs = transformer.parameters_per_element
+        layers = [linear(a, b, generator) for a, b in pairwise((1, 8, 8, outputs))]
+        return Coupling(1, transformer, kind(layers))
+
+    return _beside(make)
+
+
 class Cramped(LULinear):
     """The image of the box's ends alone: right only for weights that are not negative."""
 
@@ -218,6 +265,28 @@ FAULTS: dict[str, tuple[Factory, str, str]] = {
         _overclaiming,
         "bound, forward, of each part",
         r"σ_max\(J\) is .* claims at most .*, in parts\.7 \(Overclaiming\)",
+    ),
+    **{
+        f"{what}, {name}": (
+            _loosely(kind, transformer),
+            f"bound{on}, forward, of each part",
+            rf"\({which} aligned weights\): σ_max\(J\) is .* in parts\.2 \(Coupling\)",
+        )
+        for what, kind, which in (
+            ("half of a Lipschitz bound", Halved, "(small|large)"),
+            ("a layer's norm left out of a bound", Forgetful, "large"),
+            ("an activation's slope left out of a bound", Flat, "small"),
+        )
+        for name, transformer, on in (
+            ("additive", Additive(), ""),
+            ("affine", Affine(BoundedSigmoid(0.5)), " on a box"),
+        )
+        if kind is not Flat or on == ""  # of an affine one, scale and shift are never worst at once
+    },
+    "half of a contraction's bound": (
+        _beside(lambda generator: Residual(HalvedContraction(2, 8, 2, 0.5, generator))),
+        "bound, inverse, of each part",
+        r"aligned weights\): 1/σ_min\(J\) is .* in parts\.2 \(Residual\)",
     ),
     "image that is too small": (
         lambda shape, generator: Chain([Flatten(shape), Cramped(2, generator)]),
