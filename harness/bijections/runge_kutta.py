@@ -1,0 +1,79 @@
+"""Explicit Runge-Kutta methods: a method is a table of numbers."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+State = tuple[Tensor, ...]
+"""What is integrated together, each ``(B, …)``."""
+Time = float | Tensor
+"""The same for all samples, or ``(B,)``."""
+Derivative = Callable[[Time, State], State]
+
+
+class Method(NamedTuple):
+    """``u' = u + h Σ b_i k_i`` with ``k_i = f(t + c_i h, u + h Σ_{j<i} a_ij k_j)``.
+
+    Attributes:
+        nodes: c.
+        stages: Rows of a, below the diagonal.
+        weights: b.
+    """
+
+    nodes: tuple[float, ...]
+    stages: tuple[tuple[float, ...], ...]
+    weights: tuple[float, ...]
+
+
+METHODS = {
+    "euler": Method((0.0,), ((),), (1.0,)),
+    "midpoint": Method((0.0, 0.5), ((), (0.5,)), (0.0, 1.0)),
+    "rk4": Method(
+        (0.0, 0.5, 0.5, 1.0),
+        ((), (0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)),
+        (1 / 6, 1 / 3, 1 / 3, 1 / 6),
+    ),
+}
+
+
+def step(method: Method, derivative: Derivative, time: Time, size: Time, state: State) -> State:
+    """One step from ``time`` to ``time + size``; a negative size goes back.
+
+    A linear part of the state that is its own derivative's Jacobian times itself comes out as the
+    exact derivative of the step: Runge-Kutta methods commute with differentiation.
+    """
+    slopes: list[State] = []
+    for node, row in zip(method.nodes, method.stages, strict=True):
+        slopes.append(derivative(time + node * size, _moved(state, size, row, slopes)))
+    return _moved(state, size, method.weights, slopes)
+
+
+def _moved(state: State, size: Time, weights: Sequence[float], slopes: Sequence[State]) -> State:
+    """``u + h Σ w_i k_i``."""
+    used = [(w, slope) for w, slope in zip(weights, slopes, strict=True) if w]
+    if not used:
+        return state
+    moved = []
+    for number, one in enumerate(state):
+        (first, slope), *rest = used
+        total = first * slope[number]
+        for weight, slope in rest:
+            total = total + weight * slope[number]
+        each = size.view(-1, *[1] * (one.ndim - 1)) if isinstance(size, Tensor) else size
+        moved.append(one + each * total)
+    return tuple(moved)
+
+
+def growth(method: Method, product: float) -> float:
+    """``p(hL)``: what a step of size h with ``Lip(f) ≤ L`` grows distances by, at most.
+
+    ``Lip(k_i) ≤ L (1 + h Σ |a_ij| Lip(k_j))``, and so ``1 + Lip(h Σ b_i k_i) ≤ p(hL)``, a
+    polynomial: for the methods here, whose numbers are not negative, the first terms of
+    ``exp(hL)``. A step moves differences by at least ``2 - p(hL)`` of them.
+    """
+    slopes: list[float] = []
+    for row in method.stages:
+        inner = sum(abs(a) * slope for a, slope in zip(row, slopes, strict=True))
+        slopes.append(product * (1 + inner))
+    return 1 + sum(abs(b) * slope for b, slope in zip(method.weights, slopes, strict=True))
