@@ -32,10 +32,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"steps": 1, "width": 8, "transformer": "additive"},
         {"steps": 2, "width": 8, "split": "checkerboard"},
     ),
-    "ffjord": (
-        {"steps": 4, "width": 8, "corrections": 8},
-        {"steps": 8, "width": 8, "corrections": 12, "solver": "midpoint", "actnorm": False},
-    ),
+    "ffjord": ({"steps": 3, "width": 6, "corrections": 6},),
     "flow_plus_plus": ({"couplings": 2, "width": 8, "components": 4},),
     "neural_spline_flow": (
         {"couplings": 2, "width": 8},

@@ -25,7 +25,7 @@ def ffjord(
     width: Annotated[int, Field(ge=1)] = 32,
     layers: Annotated[int, Field(ge=1)] = 2,
     solver: Literal["euler", "midpoint", "rk4"] = "rk4",
-    steps: Annotated[int, Field(ge=1, le=10_000)] = 16,
+    steps: Annotated[int, Field(ge=1, le=10_000)] = 8,
     corrections: Annotated[int, Field(ge=0, le=100)] = 0,
     log_det: Literal["steps", "trace", "hutchinson"] = "steps",
     actnorm: bool = True,

@@ -50,7 +50,7 @@ class OfSteps(FlowLogDeterminant):
 
     @staticmethod
     def jacobian(ends: Sequence[Tensor]) -> Tensor:
-        """``J_F = J_N … J_1``, shape ``(B, D, D)``; rows are tangents, so the ends are transposed."""
+        """``J_F = J_N … J_1``, shape ``(B, D, D)``, of ends which are transposed."""
         product, *rest = ends
         for end in rest:
             product = product @ end

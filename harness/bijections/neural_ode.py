@@ -39,7 +39,7 @@ class NeuralODE(Bijection):
         self,
         field: VectorField,
         method: str = "rk4",
-        steps: int = 16,
+        steps: int = 8,
         *,
         corrections: int = 0,
         in_training: FlowLogDeterminant | None = None,

@@ -74,6 +74,6 @@ def growth(method: Method, product: float) -> float:
     """
     slopes: list[float] = []
     for row in method.stages:
-        inner = sum(abs(a) * slope for a, slope in zip(row, slopes, strict=True))
+        inner = sum(abs(a) * slope for a, slope in zip(row, slopes, strict=True) if a)
         slopes.append(product * (1 + inner))
-    return 1 + sum(abs(b) * slope for b, slope in zip(method.weights, slopes, strict=True))
+    return 1 + sum(abs(b) * slope for b, slope in zip(method.weights, slopes, strict=True) if b)
