@@ -26,7 +26,7 @@ STEPS = 50
 SMALL: dict[str, dict[str, object]] = {
     "additive": {"couplings": 4, "width": 8},
     "affine": {"couplings": 4, "width": 8},
-    "ffjord": {"steps": 2, "width": 8, "solver": "midpoint"},
+    "ffjord": {"steps": 2, "width": 4, "solver": "euler", "log_det": "hutchinson"},
     "flow_plus_plus": {"couplings": 1, "width": 8, "components": 3},
     "glow": {"steps": 1, "width": 8},
     "iaf": {"blocks": 1, "width": 8},
