@@ -53,6 +53,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"blocks": 2, "width": 8, "order": "random"},
         {"blocks": 2, "width": 8, "transformer": "additive"},
     ),
+    "reversible_ode": ({"blocks": 1, "width": 6, "steps": 3},),
     "tarflow": ({"blocks": 2, "width": 8},),
 }
 

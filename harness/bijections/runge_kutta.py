@@ -43,26 +43,36 @@ def step(method: Method, derivative: Derivative, time: Time, size: Time, state: 
     A linear part of the state that is its own derivative's Jacobian times itself comes out as the
     exact derivative of the step: Runge-Kutta methods commute with differentiation.
     """
+    return _plus(state, increment(method, derivative, time, size, state))
+
+
+def increment(
+    method: Method, derivative: Derivative, time: Time, size: Time, state: State
+) -> State:
+    """``h Σ b_i k_i``: what a step adds."""
     slopes: list[State] = []
     for node, row in zip(method.nodes, method.stages, strict=True):
-        slopes.append(derivative(time + node * size, _moved(state, size, row, slopes)))
-    return _moved(state, size, method.weights, slopes)
+        inner = _plus(state, _weighted(size, row, slopes)) if any(row) else state
+        slopes.append(derivative(time + node * size, inner))
+    return _weighted(size, method.weights, slopes)
 
 
-def _moved(state: State, size: Time, weights: Sequence[float], slopes: Sequence[State]) -> State:
-    """``u + h Σ w_i k_i``."""
+def _plus(state: State, change: State) -> State:
+    return tuple(one + by for one, by in zip(state, change, strict=True))
+
+
+def _weighted(size: Time, weights: Sequence[float], slopes: Sequence[State]) -> State:
+    """``h Σ w_i k_i``, of which at least one w is not 0."""
     used = [(w, slope) for w, slope in zip(weights, slopes, strict=True) if w]
-    if not used:
-        return state
-    moved = []
-    for number, one in enumerate(state):
+    changes = []
+    for number in range(len(slopes[0])):
         (first, slope), *rest = used
         total = first * slope[number]
         for weight, slope in rest:
             total = total + weight * slope[number]
-        each = size.view(-1, *[1] * (one.ndim - 1)) if isinstance(size, Tensor) else size
-        moved.append(one + each * total)
-    return tuple(moved)
+        each = size.view(-1, *[1] * (total.ndim - 1)) if isinstance(size, Tensor) else size
+        changes.append(each * total)
+    return tuple(changes)
 
 
 def growth(method: Method, product: float) -> float:

@@ -14,6 +14,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "maf": "harness.architectures.maf:maf",
         "neural_spline_flow": "harness.architectures.neural_spline_flow:neural_spline_flow",
         "residual": "harness.architectures.residual:residual",
+        "reversible_ode": "harness.architectures.reversible_ode:reversible_ode",
         "tarflow": "harness.architectures.tarflow:tarflow",
         "i_densenet": "harness.architectures.i_densenet:i_densenet",
         "residual_flow": "harness.architectures.residual_flow:residual_flow",

@@ -20,42 +20,10 @@ from harness.conformance.bounds import bounds_on_a_box, global_bounds
 from harness.conformance.inverse import inverse_jacobian
 from harness.conformance.jacobians import jacobians, linearise
 from tests.conformance import assert_passed
-from tests.networks import gaussian, perturb
+from tests.networks import gaussian
+from tests.vector_fields import ORDERS, field, last, linear_field, matrix, of_one_step
 
-torchdiffeq = pytest.importorskip("torchdiffeq")
-
-ORDERS = {"euler": 1, "midpoint": 2, "rk4": 4}
 method = pytest.mark.parametrize("method", ORDERS)
-
-
-def field(dimension: int = 3, *, size: float = 0.3, context: int = 0, seed: int = 0) -> VectorField:
-    made = VectorField(dimension, 6, 2, torch.Generator().manual_seed(seed), context)
-    perturb(made, seed, size)
-    return made.double()
-
-
-def last(f: VectorField) -> nn.Linear:
-    return cast(nn.Linear, f.layers[-1])
-
-
-def linear_field(matrix: Tensor) -> VectorField:
-    """``f(t, x) = A x``."""
-    made = VectorField(len(matrix), 1, 0, torch.Generator()).double()
-    with torch.no_grad():
-        last(made).weight[:, :-1] = matrix
-    return made
-
-
-def matrix(size: float = 0.5, dimension: int = 3) -> Tensor:
-    source = torch.Generator().manual_seed(3)
-    return size * torch.randn(dimension, dimension, generator=source, dtype=torch.float64)
-
-
-def of_one_step(method: str, a: Tensor) -> Tensor:
-    """``R(A)``: the Taylor polynomial of the exponential, to the order of the method."""
-    orders = range(ORDERS[method] + 1)
-    powers = [torch.linalg.matrix_power(a, k) / math.factorial(k) for k in orders]
-    return torch.stack(powers).sum(0)
 
 
 @method
@@ -97,6 +65,7 @@ def test_steps_are_those_of_torchdiffeq(method: str) -> None:
     f, x = field(), gaussian(4, (3,))
     ours, _ = NeuralODE(f, method, 4)(x)
     ends = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    torchdiffeq = pytest.importorskip("torchdiffeq")
     theirs = torchdiffeq.odeint(
         lambda t, x: f(float(t), x), x, ends, method=method, options={"step_size": 0.25}
     )
@@ -105,6 +74,7 @@ def test_steps_are_those_of_torchdiffeq(method: str) -> None:
 
 @pytest.mark.parametrize("back", [False, True])
 def test_value_and_trace_approach_those_of_an_adaptive_solver(back: bool) -> None:
+    torchdiffeq = pytest.importorskip("torchdiffeq")
     f, x = field(), gaussian(2, (3,))
     flow = NeuralODE(f, "rk4", 128, in_evaluation=Trace()).eval()
     value, log_det = flow.inverse(x) if back else flow(x)
@@ -129,6 +99,7 @@ def test_any_table_is_a_method() -> None:
         ((), (third,), (-third, 1.0), (1.0, -1.0, 1.0)),
         (0.125, 0.375, 0.375, 0.125),
     )
+    torchdiffeq = pytest.importorskip("torchdiffeq")
     f, x = field(), gaussian(2, (3,))
     sizes = torch.tensor([0.5, 1.0], dtype=torch.float64)
     (ours,) = step(rule, lambda t, state: (f(t, state[0]),), 0 * sizes, sizes, (x,))

@@ -33,6 +33,7 @@ SMALL: dict[str, dict[str, object]] = {
     "maf": {"blocks": 1, "width": 8, "order": "random"},
     "neural_spline_flow": {"couplings": 1, "width": 8, "bins": 3},
     "residual": {"blocks": 2, "width": 8},
+    "reversible_ode": {"blocks": 1, "width": 4, "steps": 1, "solver": "euler"},
     "tarflow": {"blocks": 1, "width": 8},
     "i_densenet": {"blocks": 1, "growth": 4, "depth": 1, "terms": 3},
     "residual_flow": {"blocks": 1, "width": 4},
