@@ -2,6 +2,7 @@
 
 import copy
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +12,22 @@ from harness.bijections.box import Box
 from harness.bijections.flow_log_determinant import FlowLogDeterminant, OfSteps
 from harness.bijections.runge_kutta import METHODS, State, Time, growth, step
 from harness.bijections.vector_field import VectorField
+
+Grid = tuple[list[tuple[Time, Time]], int | Tensor]
+
+
+class Path(NamedTuple):
+    """An integration from one end of the time to the other.
+
+    Attributes:
+        end: Where it ends, ``(B, D)``.
+        carried: What each step carried for the log-det.
+        steps: How many it took, of all samples or of each, ``(B,)``.
+    """
+
+    end: Tensor
+    carried: list[Tensor]
+    steps: int | Tensor
 
 
 class NeuralODE(Bijection):
@@ -69,28 +86,33 @@ class NeuralODE(Bijection):
         self, y: Tensor, context: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Convergence]:
         if not self.corrections:
-            x, log_det = self._flow(y, context, back=True)
-            return x, log_det, self._corrected(x, y, context)[1]
+            back = self._integrated(y, context, self.log_determinant, back=True)
+            log_det = self.log_determinant.total(back.carried)
+            return back.end, log_det, self._corrected(back, y, context)[1]
         with torch.no_grad():
-            guess, _ = self._integrated(y, context, back=True)
-        x, report = self._corrected(guess, y, context)
+            back = self._integrated(y, context, back=True)
+        x, report = self._corrected(back, y, context)
         if torch.is_grad_enabled():
             # Implicit function theorem: x moves by J⁻¹ (dy - dF). The residual y - F(x) carries
             # that derivative; its value is taken out. First derivatives only.
-            there, ends = self._integrated(x, context, OfSteps())
-            jacobian, missed = OfSteps.jacobian(ends).detach(), (y - there).unsqueeze(-1)
+            there = self._integrated(x, context, OfSteps())
+            jacobian = OfSteps.jacobian(there.carried).detach()
             # Without a check for errors: a singular matrix has no derivative, and goes on.
-            solved = torch.linalg.solve_ex(jacobian, missed).result.squeeze(-1)
-            x = x + (solved - solved.detach())
+            solved = torch.linalg.solve_ex(jacobian, (y - there.end).unsqueeze(-1)).result
+            x = x + (solved - solved.detach()).squeeze(-1)
         _, log_det = self._flow(x, context)
         return x, -log_det, report
+
+    @property
+    def log_determinant(self) -> FlowLogDeterminant:
+        """What computes the log-det at present."""
+        return self.in_training if self.training else self.in_evaluation
 
     def _flow(
         self, x: Tensor, context: Tensor | None, *, back: bool = False
     ) -> tuple[Tensor, Tensor]:
-        log_determinant = self.in_training if self.training else self.in_evaluation
-        x, ends = self._integrated(x, context, log_determinant, back=back)
-        return x, log_determinant.total(ends)
+        path = self._integrated(x, context, self.log_determinant, back=back)
+        return path.end, self.log_determinant.total(path.carried)
 
     def _integrated(
         self,
@@ -99,8 +121,8 @@ class NeuralODE(Bijection):
         log_determinant: FlowLogDeterminant | None = None,
         *,
         back: bool = False,
-    ) -> tuple[Tensor, list[Tensor]]:
-        """``x(1)``, or ``x(0)`` on the way back, and what each step carried for the log-det."""
+    ) -> Path:
+        """To ``x(1)``, or to ``x(0)`` on the way back."""
 
         def derivative(time: Time, state: State) -> State:
             if log_determinant is None:
@@ -108,43 +130,49 @@ class NeuralODE(Bijection):
             value, tangent = self.field.linearize(time, state[0], context)
             return value, log_determinant.rate(tangent, state[0], state[1])
 
-        ends: list[Tensor] = []
+        carried: list[Tensor] = []
+        grid, steps = self._grid(x, context, back=back)
+        for time, size in grid:
+            start = () if log_determinant is None else (log_determinant.start(x),)
+            x, *end = step(self.method, derivative, time, size, (x, *start))
+            carried += end
+        return Path(x, carried, steps)
+
+    def _grid(self, x: Tensor, context: Tensor | None, *, back: bool) -> Grid:
+        """When each step starts and how far it goes; and how many steps that took."""
         size = 1 / self.steps
-        for number in range(self.steps):
-            time, change = (1 - number * size, -size) if back else (number * size, size)
-            carried = () if log_determinant is None else (log_determinant.start(x),)
-            x, *end = step(self.method, derivative, time, change, (x, *carried))
-            ends += end
-        return x, ends
+        if back:
+            return [(1 - number * size, -size) for number in range(self.steps)], self.steps
+        return [(number * size, size) for number in range(self.steps)], self.steps
 
     @torch.no_grad()
     def _corrected(
-        self, guess: Tensor, y: Tensor, context: Tensor | None
+        self, back: Path, y: Tensor, context: Tensor | None
     ) -> tuple[Tensor, Convergence]:
-        """The best x that the corrections find from ``guess = G(y)``, and how far it may be off.
+        """The best x that the corrections find from G(y), and how far it may be off.
 
         The residual is that of x, ``‖G(F(x)) - G(y)‖`` over ``‖x‖ + ‖y‖``. It has converged where
         that is rounding, or where ``F(x) - y`` is: then the condition of F makes the rest of it.
         """
-        x = best = guess
-        tolerance = (16 + self.steps) * torch.finfo(y.dtype).eps
+        x = best = guess = back.end.detach()
         residual = torch.full_like(y[:, 0], torch.inf)
         converged = torch.zeros_like(residual, dtype=torch.bool)
-        iterations = torch.full_like(residual, self.steps, dtype=torch.int64)
+        iterations = torch.zeros_like(residual, dtype=torch.int64) + back.steps
         for left in range(self.corrections, -1, -1):
-            there, _ = self._integrated(x, context)
-            again, _ = self._integrated(there, context, back=True)
+            there = self._integrated(x, context)
+            again = self._integrated(there.end, context, back=True)
             size = _norm(x) + _norm(y)
-            off = _relative(again - guess, size)
-            iterations = iterations + torch.where(converged, 0, 2 * self.steps)
+            off = _relative(again.end - guess, size)
+            iterations = iterations + torch.where(converged, 0, there.steps + again.steps)
             # A correction that is not a number, or no better, is not taken.
             better = ~converged & ((off < residual) | (residual == torch.inf))
             best = torch.where(better.unsqueeze(1), x, best)
             residual = torch.where(better, off, residual)
-            missed = _relative(there - y, size)
+            tolerance = (16 + there.steps) * torch.finfo(y.dtype).eps
+            missed = _relative(there.end - y, size)
             converged = converged | (better & ((off <= tolerance) | (missed <= tolerance)))
             if left:
-                x = best - torch.where(better.unsqueeze(1), again - guess, 0)
+                x = best - torch.where(better.unsqueeze(1), again.end - guess, 0)
         return best, Convergence(iterations, residual, converged)
 
     def bounds(self, box: Box | None = None) -> BiLipschitz:
@@ -156,7 +184,7 @@ class NeuralODE(Bijection):
         inequality, ``exp(∫ Lip(f) dt)`` both ways.
         """
         each = growth(self.method, self.field.lipschitz() / self.steps)
-        return BiLipschitz(_power(each, self.steps), _power(_inverted(2 - each), self.steps))
+        return BiLipschitz(power(each, self.steps), power(inverted(2 - each), self.steps))
 
     @torch.no_grad()
     def image(self, box: Box) -> Box | None:
@@ -170,11 +198,12 @@ class NeuralODE(Bijection):
         return Box(middle - spread, middle + spread)
 
 
-def _inverted(least: float) -> float:
+def inverted(least: float) -> float:
+    """``1 / least``; inf where that bounds nothing."""
     return 1 / least if least > 0 else math.inf
 
 
-def _power(base: float, exponent: int) -> float:
+def power(base: float, exponent: int) -> float:
     """As ``**``, which raises an error where the result is too large."""
     logarithm = exponent * math.log(base) if base < math.inf else math.inf
     return base**exponent if logarithm < 709 else math.inf

@@ -26,7 +26,7 @@ class Method(NamedTuple):
     weights: tuple[float, ...]
 
 
-METHODS = {
+METHODS = {  # for steps of one size
     "euler": Method((0.0,), ((),), (1.0,)),
     "midpoint": Method((0.0, 0.5), ((), (0.5,)), (0.0, 1.0)),
     "rk4": Method(
@@ -35,6 +35,27 @@ METHODS = {
         (1 / 6, 1 / 3, 1 / 3, 1 / 6),
     ),
 }
+
+
+DOPRI5 = Method(
+    (0.0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0),
+    (
+        (),
+        (1 / 5,),
+        (3 / 40, 9 / 40),
+        (44 / 45, -56 / 15, 32 / 9),
+        (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
+        (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
+    ),
+    (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
+)
+"""Of order 5 (Dormand and Prince 1980)."""
+DOPRI5_ERROR = Method(
+    (*DOPRI5.nodes, 1.0),
+    (*DOPRI5.stages, DOPRI5.weights),
+    (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40),
+)
+"""What its step adds, less what a method of order 4 with the same stages adds."""
 
 
 def step(method: Method, derivative: Derivative, time: Time, size: Time, state: State) -> State:
@@ -79,8 +100,8 @@ def growth(method: Method, product: float) -> float:
     """``p(hL)``: what a step of size h with ``Lip(f) ≤ L`` grows distances by, at most.
 
     ``Lip(k_i) ≤ L (1 + h Σ |a_ij| Lip(k_j))``, and so ``1 + Lip(h Σ b_i k_i) ≤ p(hL)``, a
-    polynomial: for the methods here, whose numbers are not negative, the first terms of
-    ``exp(hL)``. A step moves differences by at least ``2 - p(hL)`` of them.
+    polynomial: for methods whose numbers are not negative, the first terms of ``exp(hL)``, for
+    :data:`DOPRI5` more than that. A step moves differences by at least ``2 - p(hL)`` of them.
     """
     slopes: list[float] = []
     for row in method.stages:

@@ -8,6 +8,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "additive": "harness.architectures.additive:additive",
         "affine": "harness.architectures.affine:affine",
         "ffjord": "harness.architectures.ffjord:ffjord",
+        "ffjord_adaptive": "harness.architectures.ffjord_adaptive:ffjord_adaptive",
         "flow_plus_plus": "harness.architectures.flow_plus_plus:flow_plus_plus",
         "glow": "harness.architectures.glow:glow",
         "iaf": "harness.architectures.iaf:iaf",

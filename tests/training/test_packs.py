@@ -27,6 +27,7 @@ SMALL: dict[str, dict[str, object]] = {
     "additive": {"couplings": 4, "width": 8},
     "affine": {"couplings": 4, "width": 8},
     "ffjord": {"steps": 2, "width": 4, "solver": "euler", "log_det": "hutchinson"},
+    "ffjord_adaptive": {"width": 4, "layers": 1, "tolerance": 1e-2},
     "flow_plus_plus": {"couplings": 1, "width": 8, "components": 3},
     "glow": {"steps": 1, "width": 8},
     "iaf": {"blocks": 1, "width": 8},
