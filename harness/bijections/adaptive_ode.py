@@ -26,6 +26,7 @@ class AdaptiveODE(NeuralODE):
     step for a batch, by its mean error.) The steps are found without a gradient, then taken: the
     map is smooth but for jumps, smaller than its error, where the choice of steps changes, and
     between them its derivative is exact. A sample that needs smaller steps, or too many, is NaN.
+    The error is that of x: an integrated trace has the same steps, and no tolerance of its own.
 
     Args:
         field: f.
