@@ -42,6 +42,8 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"steps": 1, "width": 4, "levels": 1, "mixing": "householder", "transformer": SPLINE},
         {"steps": 1, "width": 4, "levels": 1, "transformer": MIXTURE},
     ),
+    "ffjord": ({"steps": 3, "width": 6, "corrections": 6},),
+    "ffjord_adaptive": ({"width": 4, "layers": 1, "tolerance": 1e-2, "corrections": 6},),
     "flow_plus_plus": ({"couplings": 2, "width": 8, "components": 4},),
     "neural_spline_flow": (
         {"couplings": 2, "width": 8},
@@ -68,6 +70,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
             "batch_norm": True,
         },
     ),
+    "reversible_ode": ({"blocks": 1, "width": 6, "steps": 3},),
     "tarflow": ({"blocks": 2, "width": 8},),
 }
 

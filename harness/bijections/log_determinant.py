@@ -15,14 +15,18 @@ from harness.bijections.base import sum_per_sample
 from harness.bijections.contraction import Contraction
 
 
-class LogDeterminant(nn.Module):
+class Estimator(nn.Module):
+    """What may be random, and then lies in its buffers."""
+
+    def resample(self, generator: torch.Generator) -> None:
+        """Draw the buffers anew that an estimate is made with, if there are any."""
+
+
+class LogDeterminant(Estimator):
     """``(g(x), log |det(I + J_g(x))|)``, shapes ``(B, *shape)`` and ``(B,)``, or an estimate."""
 
     def forward(self, network: Contraction, x: Tensor) -> tuple[Tensor, Tensor]:
         raise NotImplementedError
-
-    def resample(self, generator: torch.Generator) -> None:
-        """Draw the buffers anew that an estimate is made with, if there are any."""
 
     def error_bound(self, lipschitz: float, dimension: int) -> float:
         """Of the difference from the exact value to the estimate's expectation."""
@@ -84,14 +88,14 @@ class Series(LogDeterminant):
         super().__init__()
         _check_positive("power series", "terms", terms)
         self.terms = terms
-        self.register_buffer("signs", _signs((rows, size), generator))
+        self.register_buffer("signs", random_signs((rows, size), generator))
 
     def forward(self, network: Contraction, x: Tensor) -> tuple[Tensor, Tensor]:
-        return estimate(network, x, _one_each(self.signs, x), [1.0] * self.terms)
+        return estimate(network, x, one_each(self.signs, x), [1.0] * self.terms)
 
     @torch.no_grad()
     def resample(self, generator: torch.Generator) -> None:
-        self.signs.copy_(_signs(self.signs.shape, generator))
+        self.signs.copy_(random_signs(self.signs.shape, generator))
 
     def error_bound(self, lipschitz: float, dimension: int) -> float:
         return truncation_bound(lipschitz, self.terms, dimension)
@@ -140,11 +144,11 @@ class Roulette(LogDeterminant):
     def forward(self, network: Contraction, x: Tensor) -> tuple[Tensor, Tensor]:
         further = range(1, int(self.length) + 1)
         weights = [1.0] * self.certain + [self.continuation**-k for k in further]
-        return estimate(network, x, _one_each(self.signs, x), weights)
+        return estimate(network, x, one_each(self.signs, x), weights)
 
     @torch.no_grad()
     def resample(self, generator: torch.Generator) -> None:
-        self.signs.copy_(_signs(self.signs.shape, generator))
+        self.signs.copy_(random_signs(self.signs.shape, generator))
         # PyTorch's geometric distribution counts trials, from 1.
         trials = torch.empty(()).geometric_(1 - self.continuation, generator=generator)
         self.length.copy_(trials - 1)
@@ -156,7 +160,7 @@ class Roulette(LogDeterminant):
 def resample(network: nn.Module, generator: torch.Generator) -> None:
     """Draw anew what the log-determinants within ``network`` are estimated with."""
     for module in network.modules():
-        if isinstance(module, LogDeterminant):
+        if isinstance(module, Estimator):
             module.resample(generator)
 
 
@@ -165,7 +169,7 @@ def estimates(network: nn.Module) -> list[tuple[str, Tensor]]:
     return [
         (f"{prefix}.{name}" if prefix else name, buffer)
         for prefix, module in network.named_modules()
-        if isinstance(module, LogDeterminant)
+        if isinstance(module, Estimator)
         for name, buffer in module.named_buffers(recurse=False)
     ]
 
@@ -210,11 +214,12 @@ def plus_identity(matrices: Tensor) -> Tensor:
     return matrices + torch.eye(size, dtype=like.dtype, device=like.device)
 
 
-def _signs(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+def random_signs(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """±1, each with probability 1/2."""
     return 2.0 * torch.randint(2, tuple(shape), generator=generator) - 1.0
 
 
-def _one_each(signs: Tensor, x: Tensor) -> Tensor:
+def one_each(signs: Tensor, x: Tensor) -> Tensor:
     """Row ``b mod rows`` for sample b, in the shape of x."""
     repetitions = -(-len(x) // len(signs))
     return signs.repeat(repetitions, 1)[: len(x)].reshape(x.shape).to(x.dtype)
