@@ -32,6 +32,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"steps": 1, "width": 8, "transformer": "additive"},
         {"steps": 2, "width": 8, "split": "checkerboard"},
     ),
+    "bilipnet": ({"blocks": 2, "width": 6, "layers": 2},),
     "flow_plus_plus": ({"couplings": 2, "width": 8, "components": 4},),
     "neural_spline_flow": (
         {"couplings": 2, "width": 8},

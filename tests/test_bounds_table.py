@@ -18,7 +18,7 @@ def table(innbench: Command) -> Table:
 
 
 def test_additive_and_residual_are_bounded_everywhere(table: Table) -> None:
-    for name in ("additive", "residual"):
+    for name in ("additive", "bilipnet", "residual"):
         assert (table[name]["forward"], table[name]["inverse"]) == ("finite", "finite")
 
 
