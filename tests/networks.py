@@ -34,6 +34,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
     ),
     "bilipnet": ({"blocks": 2, "width": 6, "layers": 2},),
     "flow_plus_plus": ({"couplings": 2, "width": 8, "components": 4},),
+    "momentum_residual": ({"steps": 3, "width": 8},),
     "neural_spline_flow": (
         {"couplings": 2, "width": 8},
         {"couplings": 2, "width": 8, "maximum_slope": None, "mixing": "lu", "actnorm": False},

@@ -12,6 +12,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "glow": "harness.architectures.glow:glow",
         "iaf": "harness.architectures.iaf:iaf",
         "maf": "harness.architectures.maf:maf",
+        "momentum_residual": "harness.architectures.momentum_residual:momentum_residual",
         "neural_spline_flow": "harness.architectures.neural_spline_flow:neural_spline_flow",
         "residual": "harness.architectures.residual:residual",
         "tarflow": "harness.architectures.tarflow:tarflow",
