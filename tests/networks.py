@@ -33,6 +33,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"steps": 2, "width": 8, "split": "checkerboard"},
     ),
     "bilipnet": ({"blocks": 2, "width": 6, "layers": 2},),
+    "bit_exact": ({"couplings": 3, "width": 8},),
     "flow_plus_plus": ({"couplings": 2, "width": 8, "components": 4},),
     "momentum_residual": ({"steps": 3, "width": 8},),
     "neural_spline_flow": (

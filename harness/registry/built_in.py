@@ -8,6 +8,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "additive": "harness.architectures.additive:additive",
         "affine": "harness.architectures.affine:affine",
         "bilipnet": "harness.architectures.bilipnet:bilipnet",
+        "bit_exact": "harness.architectures.bit_exact:bit_exact",
         "flow_plus_plus": "harness.architectures.flow_plus_plus:flow_plus_plus",
         "glow": "harness.architectures.glow:glow",
         "iaf": "harness.architectures.iaf:iaf",
