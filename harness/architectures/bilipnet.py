@@ -40,7 +40,8 @@ def bilipnet(
 
     Strongly monotone Lipschitz layers between orthogonal ones, arXiv 2402.01344. All in all
     singular values stay within ``smallest^blocks`` and ``largest^blocks``, which training cannot
-    change, and for that reason there is no ActNorm.
+    change, and for that reason there is no ActNorm. A block scales what its ``width`` units do not
+    see by ``smallest``, so the width should not be below the dimension.
     """
     dimension = math.prod(shape)
     parts: list[Bijection] = [Flatten(shape)]

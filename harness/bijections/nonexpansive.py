@@ -54,33 +54,57 @@ class Nonexpansive(Contraction):
         self.shape, self.coefficient = (dimension,), coefficient
         self.layers = nn.ModuleList(linear(dimension, width, generator) for _ in range(layers))
         # A unit sees some 1/√width of the input, and is to tell its two sides apart.
-        start = math.log(2 * math.sqrt(width))
-        self.log_sharpness = nn.ParameterList(torch.full((width,), start) for _ in range(layers))
+        sharpness = math.log(2 * math.sqrt(width))
+        self.log_sharpness = nn.ParameterList(
+            torch.full((width,), sharpness) for _ in range(layers)
+        )
+        # Of one layer, 1 + g then starts midway between its two constants, in logarithms.
+        slope = (math.sqrt(1 - coefficient**2) - 1 + coefficient) / (2 * coefficient)
+        for layer in self.layers:
+            nn.init.constant_(layer.bias, math.log(slope / (1 - slope)))  # type: ignore[arg-type]
         self.shift = nn.Parameter(torch.zeros(dimension))
 
     def weights(self) -> list[Tensor]:
         return [normalized(one.weight, 1.0, self.shape) for one in self.layers]  # type: ignore[arg-type]
 
-    def linearize(
-        self, x: Tensor, weights: Sequence[Tensor] | None = None
-    ) -> tuple[Tensor, Tangent]:
-        weights = self.weights() if weights is None else weights
+    def _through(self, x: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """``-c (N(x) + b)``, and the slopes of the units on the way."""
         slopes: list[Tensor] = []
-        for layer, log_sharpness, weight in zip(
-            self.layers, self.log_sharpness, weights, strict=True
-        ):
+        layers = zip(self.layers, self.log_sharpness, weights, strict=True)
+        for layer, log_sharpness, weight in layers:
             sharpness = log_sharpness.exp()
             raw = sharpness * F.linear(x, weight) + layer.bias
             slopes.append(torch.sigmoid(raw))
             # Beyond the threshold PyTorch takes the identity: 50 is beyond what float64 resolves.
             x = x - 2 * (F.softplus(raw, threshold=50) / sharpness) @ weight
+        return -self.coefficient * (x + self.shift), slopes
+
+    def forward(self, x: Tensor, weights: Sequence[Tensor] | None = None) -> Tensor:
+        return self._through(x, self.weights() if weights is None else weights)[0]
+
+    def linearize(
+        self, x: Tensor, weights: Sequence[Tensor] | None = None
+    ) -> tuple[Tensor, Tangent]:
+        weights = self.weights() if weights is None else weights
+        value, slopes = self._through(x, weights)
 
         def tangent(v: Tensor) -> Tensor:
             for slope, weight in zip(slopes, weights, strict=True):
                 v = v - 2 * ((v @ weight.T) * slope) @ weight
             return -self.coefficient * v
 
-        return -self.coefficient * (x + self.shift), tangent
+        return value, tangent
+
+    def value_and_jacobian(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """As of any contraction: the first layer's Jacobian needs one product, not two."""
+        weights = self.weights()
+        value, slopes = self._through(x, weights)
+        # Tangents in rows: J_kᵀ = J_k of each layer is multiplied from the right.
+        rows = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+        for number, (slope, weight) in enumerate(zip(slopes, weights, strict=True)):
+            given = weight.T if number == 0 else rows @ weight.T
+            rows = rows - 2 * (given * slope.unsqueeze(1)) @ weight
+        return value, -self.coefficient * rows.mT
 
     def lipschitz(self) -> float:
         """``c Π max(1, 2 ‖W_k‖² - 1)`` of the weights in use: c, up to their rounding."""

@@ -7,10 +7,12 @@ import torch
 
 from harness import registry
 from harness.bijections.base import Bijection
+from harness.bijections.contraction import Contraction
 from harness.bijections.nonexpansive import Nonexpansive
 from harness.bijections.strongly_monotone import StronglyMonotone
 from harness.conformance.ascent import ascend
 from harness.conformance.candidate import Candidate
+from harness.conformance.jacobians import jacobians
 from harness.conformance.registered import candidate
 from harness.conformance.training import trained
 from harness.seeding import generator
@@ -85,6 +87,29 @@ def test_the_map_is_monotone_between_any_two_points() -> None:
     rayleigh = (change * step).sum(1) / step.square().sum(1)
     assert (rayleigh >= SMALLEST).all()
     assert (change.norm(dim=1) <= LARGEST * step.norm(dim=1)).all()
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_the_jacobian_of_the_network_is_that_of_its_tangents_and_of_autograd(layers: int) -> None:
+    flow, x = block(layers), gaussian(4, (3,))
+    perturb(flow, 6, 0.5)
+    network = flow.residual.network
+    value, found = network.value_and_jacobian(x)
+    same, by_tangents = Contraction.value_and_jacobian(network, x)
+    torch.testing.assert_close(value, same)
+    torch.testing.assert_close(found, by_tangents)
+    by_autograd = jacobians(lambda x: (network(x),), x)
+    torch.testing.assert_close(found, by_autograd)
+
+
+def test_one_layer_starts_midway_between_the_constants() -> None:
+    flow = block(width=3)
+    weight = flow.residual.network.layers[0].weight  # type: ignore[index, union-attr]
+    with torch.no_grad():
+        weight.copy_(torch.eye(3))
+    found = conformance.autograd_jacobians(flow, torch.zeros(1, 3, dtype=torch.float64))
+    middle = math.sqrt(SMALLEST * LARGEST)
+    torch.testing.assert_close(found[0], middle * torch.eye(3).double(), rtol=1e-2, atol=0)
 
 
 def test_two_layers_turn_as_well_as_stretch() -> None:
