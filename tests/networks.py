@@ -44,7 +44,10 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
     ),
     "ffjord": ({"steps": 3, "width": 6, "corrections": 6},),
     "ffjord_adaptive": ({"width": 4, "layers": 1, "tolerance": 1e-2, "corrections": 6},),
+    "bilipnet": ({"blocks": 2, "width": 6, "layers": 2},),
+    "bit_exact": ({"couplings": 3, "width": 8},),
     "flow_plus_plus": ({"couplings": 2, "width": 8, "components": 4},),
+    "momentum_residual": ({"steps": 3, "width": 8},),
     "neural_spline_flow": (
         {"couplings": 2, "width": 8},
         {"couplings": 2, "width": 8, "maximum_slope": None, "mixing": "lu", "actnorm": False},

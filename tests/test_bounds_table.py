@@ -35,6 +35,9 @@ DERIVED: dict[str, tuple[str, str]] = {
     "maf(transformer=affine(scale=sigmoid))": BOX,
     "iaf(transformer=affine(scale=sigmoid))": BOX,
     "tarflow(scale=exp)": BOX,
+    "bilipnet": EVERYWHERE,
+    "bit_exact": EVERYWHERE,
+    "momentum_residual": EVERYWHERE,
     "neural_spline_flow": EVERYWHERE,
     "flow_plus_plus": BOX,
 }
