@@ -17,6 +17,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "i_densenet": "harness.architectures.i_densenet:i_densenet",
         "residual_flow": "harness.architectures.residual_flow:residual_flow",
         "residual_image": "harness.architectures.residual_image:residual_image",
+        "revnet": "harness.architectures.revnet:revnet",
     },
     "regularizer": {
         "none": "harness.regularizers.none:none",
