@@ -53,6 +53,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"blocks": 2, "width": 8, "transformer": "additive"},
     ),
     "revnet": ({"blocks": 1, "width": 4},),
+    "reversible_transformer": ({"blocks": 1, "width": 4},),
     "tarflow": ({"blocks": 2, "width": 8},),
 }
 

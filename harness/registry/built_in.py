@@ -18,6 +18,9 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "residual_flow": "harness.architectures.residual_flow:residual_flow",
         "residual_image": "harness.architectures.residual_image:residual_image",
         "revnet": "harness.architectures.revnet:revnet",
+        "reversible_transformer": (
+            "harness.architectures.reversible_transformer:reversible_transformer"
+        ),
     },
     "regularizer": {
         "none": "harness.regularizers.none:none",

@@ -36,6 +36,7 @@ SMALL: dict[str, dict[str, object]] = {
     "i_densenet": {"blocks": 1, "growth": 4, "depth": 1, "terms": 3},
     "residual_flow": {"blocks": 1, "width": 4},
     "residual_image": {"blocks": 1, "width": 4, "terms": 3},
+    "reversible_transformer": {"blocks": 1, "width": 4},
     "revnet": {"levels": 1, "blocks": 1, "width": 4},
 }
 """Parameters that make an architecture small; another plug-in's are its defaults."""
