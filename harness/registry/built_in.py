@@ -8,6 +8,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "additive": "harness.architectures.additive:additive",
         "affine": "harness.architectures.affine:affine",
         "flow_plus_plus": "harness.architectures.flow_plus_plus:flow_plus_plus",
+        "free_form": "harness.architectures.free_form:free_form",
         "glow": "harness.architectures.glow:glow",
         "iaf": "harness.architectures.iaf:iaf",
         "maf": "harness.architectures.maf:maf",
@@ -27,6 +28,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "finite_difference": "harness.regularizers.finite_difference:finite_difference",
         "log_scale": "harness.regularizers.log_scale:log_scale",
         "normalizing_flow": "harness.regularizers.normalizing_flow:normalizing_flow",
+        "reconstruction": "harness.regularizers.reconstruction:reconstruction",
     },
     "dataset": {
         "checkerboard": "harness.datasets.checkerboard:checkerboard",
