@@ -100,6 +100,8 @@ def test_what_is_lost_has_not_converged_and_bounds_nothing() -> None:
     y[0] = torch.nan
     y[1] = torch.inf
     assert not flow.inverse_with_convergence(y)[2].converged[:2].any()
-    with torch.no_grad():
-        flow.network.layers[0].weight.fill_(math.nan)  # type: ignore[operator]
-    assert flow.bounds() == (math.inf, math.inf)
+    as_built = FreeForm(mlp(3, 3, 8, 2, G), mlp(3, 3, 6, 1, G)).double()  # its last layer is zero
+    for lost in (flow, as_built):
+        with torch.no_grad():
+            lost.network.layers[0].weight.fill_(math.nan)  # type: ignore[operator]
+        assert lost.bounds() == (math.inf, math.inf)
