@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from harness.bijections.adaptive_ode import AdaptiveODE
 from harness.bijections.base import Bijection
 from harness.bijections.box import Box
+from harness.bijections.free_form import FreeForm
 from harness.bijections.mixture_transformer import MixtureOfLogistics
 from harness.bijections.spline_transformer import RationalQuadraticSpline
 from harness.bijections.transformers import Affine
@@ -27,10 +28,12 @@ def autograd_jacobians(flow: Bijection, x: Tensor, *, inverse: bool = False) -> 
 
 
 def check_round_trip(flow: Bijection, x: Tensor, tolerance: float) -> None:
-    """Both ways, and every inverse converges."""
+    """Both ways, and every inverse converges, unless it is learned."""
     allowed = torch.full((len(x),), tolerance, dtype=torch.float64)
     rows = shapes.shapes(flow, x) + inverse.round_trip(flow, x, allowed)
     assert_passed(rows)
+    if any(isinstance(module, FreeForm) for module in flow.modules()):
+        return  # what is learned comes back as near as it says, which is held to it above
     (converged,) = (row for row in rows if row.check == "convergence is reported")
     assert converged.measured == 0, converged.sentence
     with torch.no_grad():
@@ -67,7 +70,8 @@ def _has_no_bound(module: nn.Module) -> bool:
     unlimited = isinstance(module, RationalQuadraticSpline) and (
         module.constants.maximum_slope == math.inf
     )
-    return unlimited or isinstance(module, AdaptiveODE | Affine | MixtureOfLogistics)
+    without = AdaptiveODE | Affine | FreeForm | MixtureOfLogistics
+    return unlimited or isinstance(module, without)
 
 
 def check_batch_mates(flow: Bijection, x: Tensor) -> None:

@@ -8,7 +8,8 @@ import torch
 from harness import registry
 from harness.bijections.base import Bijection
 from harness.conformance.candidate import perturb
-from harness.registry import Choice, Combination, Shape
+from harness.conformance.registered import combinations
+from harness.registry import Choice, Shape
 from harness.seeding import generator
 
 __all__ = ["cases", "fits", "gaussian", "network", "normal_log_prob", "perturb", "refusal"]
@@ -74,6 +75,9 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         },
     ),
     "reversible_ode": ({"blocks": 1, "width": 6, "steps": 3},),
+    "revnet": ({"blocks": 1, "width": 4},),
+    "reversible_transformer": ({"blocks": 1, "width": 4},),
+    "free_form": ({"width": 4},),
     "tarflow": ({"blocks": 2, "width": 8},),
 }
 
@@ -86,15 +90,10 @@ def fits(choice: Choice, shape: Shape) -> bool:
 def refusal(choice: Choice, shape: Shape) -> str | None:
     """Why its entry says that it does not."""
     refuses = registry.get("architecture", choice.name).refuses
-    none, density = registry.resolve("regularizer", "none"), registry.resolve("task", "density")
-    dataset = registry.resolve("dataset", "checkerboard")
     if refuses is None:
         return None
-    return refuses(
-        Combination(
-            task=density, architecture=choice, regularizer=none, dataset=dataset, shape=shape
-        )
-    )
+    said = [refuses(one) for one in combinations(choice, shape)]
+    return None if None in said else said[0]
 
 
 @functools.cache

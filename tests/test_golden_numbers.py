@@ -25,6 +25,9 @@ GOLDEN: dict[str, tuple[float, float]] = {
     "i_densenet": (22.393116370943897, 3.1438477776721405),
     "residual_flow": (23.196043681391338, 3.000440245402271),
     "residual_image": (22.944835643241003, 2.9577104343270832),
+    "reversible_transformer": (62.1170068386366, 1.5033598836982671),
+    "revnet": (62.212251204199134, 1.1078874541299837),
+    "free_form": (3.8597049113585458, 0.9951839393858499),
     "iaf": (3.7016095931610655, 0.9513754226690594),
     "maf": (3.6086934361103467, 0.730198343440699),
     "tarflow": (33.2904159236405, 2.066156037273185),
@@ -34,7 +37,15 @@ GOLDEN: dict[str, tuple[float, float]] = {
 }
 
 
-IMAGES = {"glow", "i_densenet", "residual_flow", "residual_image", "tarflow"}
+IMAGES = {
+    "glow",
+    "i_densenet",
+    "residual_flow",
+    "residual_image",
+    "reversible_transformer",
+    "revnet",
+    "tarflow",
+}
 
 
 def cell(architecture: str) -> Cell:

@@ -1,5 +1,6 @@
 """Registered architectures as candidates, on the smallest shape that each takes."""
 
+from collections.abc import Iterator
 from functools import partial
 
 import torch
@@ -7,7 +8,7 @@ import torch
 from harness import registry
 from harness.bijections.base import Bijection
 from harness.conformance.candidate import Candidate
-from harness.registry import Choice, Combination, Shape
+from harness.registry import Choice, Combination, Shape, UnresolvedError
 
 SMALLEST: tuple[Shape, ...] = ((2,), (3,), (4,), (1, 4, 4), (1, 8, 8), (3, 16, 16))
 """Shapes that are tried in turn."""
@@ -36,21 +37,24 @@ def _build(choice: Choice, shape: Shape, generator: torch.Generator) -> Bijectio
     return flow
 
 
+def combinations(choice: Choice, shape: Shape) -> Iterator[Combination]:
+    """The architecture with each regularizer; task and dataset are none in particular."""
+    task, dataset = registry.resolve("task", "density"), registry.resolve("dataset", "checkerboard")
+    for name in registry.names("regularizer"):
+        try:
+            regularizer = registry.resolve("regularizer", name)
+        except UnresolvedError:  # a plug-in that has no defaults
+            continue
+        yield Combination(task, choice, regularizer, dataset, shape)
+
+
 def _refusal(choice: Choice, shape: Shape) -> str | None:
     """What the entry says of the shape, before anything is built or by not being built."""
     refuses = registry.get("architecture", choice.name).refuses
     if refuses is not None:
-        others = {
-            axis: registry.resolve(axis, name)
-            for axis, name in (
-                ("task", "density"),
-                ("regularizer", "none"),
-                ("dataset", "checkerboard"),
-            )
-        }
-        said = refuses(Combination(architecture=choice, shape=shape, **others))
-        if said is not None:
-            return said
+        said = [refuses(combination) for combination in combinations(choice, shape)]
+        if all(said):  # one regularizer that it goes with is enough
+            return said[0]
     try:
         _build(choice, shape, torch.Generator().manual_seed(0))
     except ValueError as error:

@@ -12,6 +12,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "bilipnet": "harness.architectures.bilipnet:bilipnet",
         "bit_exact": "harness.architectures.bit_exact:bit_exact",
         "flow_plus_plus": "harness.architectures.flow_plus_plus:flow_plus_plus",
+        "free_form": "harness.architectures.free_form:free_form",
         "glow": "harness.architectures.glow:glow",
         "iaf": "harness.architectures.iaf:iaf",
         "maf": "harness.architectures.maf:maf",
@@ -23,12 +24,17 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "i_densenet": "harness.architectures.i_densenet:i_densenet",
         "residual_flow": "harness.architectures.residual_flow:residual_flow",
         "residual_image": "harness.architectures.residual_image:residual_image",
+        "revnet": "harness.architectures.revnet:revnet",
+        "reversible_transformer": (
+            "harness.architectures.reversible_transformer:reversible_transformer"
+        ),
     },
     "regularizer": {
         "none": "harness.regularizers.none:none",
         "finite_difference": "harness.regularizers.finite_difference:finite_difference",
         "log_scale": "harness.regularizers.log_scale:log_scale",
         "normalizing_flow": "harness.regularizers.normalizing_flow:normalizing_flow",
+        "reconstruction": "harness.regularizers.reconstruction:reconstruction",
     },
     "dataset": {
         "checkerboard": "harness.datasets.checkerboard:checkerboard",

@@ -29,6 +29,7 @@ SMALL: dict[str, dict[str, object]] = {
     "ffjord": {"steps": 2, "width": 4, "solver": "euler", "log_det": "hutchinson"},
     "ffjord_adaptive": {"width": 4, "layers": 1, "tolerance": 1e-2},
     "flow_plus_plus": {"couplings": 1, "width": 8, "components": 3},
+    "free_form": {"width": 4},
     "glow": {"steps": 1, "width": 8},
     "iaf": {"blocks": 1, "width": 8},
     "maf": {"blocks": 1, "width": 8, "order": "random"},
@@ -39,6 +40,8 @@ SMALL: dict[str, dict[str, object]] = {
     "i_densenet": {"blocks": 1, "growth": 4, "depth": 1, "terms": 3},
     "residual_flow": {"blocks": 1, "width": 4},
     "residual_image": {"blocks": 1, "width": 4, "terms": 3},
+    "reversible_transformer": {"blocks": 1, "width": 4},
+    "revnet": {"levels": 1, "blocks": 1, "width": 4},
 }
 """Parameters that make an architecture small; another plug-in's are its defaults."""
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from harness import registry
-from harness.bijections.attention_bounds import (
+from harness.bijections.causal_transformer_bounds import (
     GELU_LIPSCHITZ,
     Tokens,
     attention,
