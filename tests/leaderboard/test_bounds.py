@@ -77,6 +77,14 @@ def test_what_is_not_finite_is_shown_as_it_is(board: Board) -> None:
     assert "| silent | none | – | – | – | – | – | – |" in page
 
 
+def test_one_bound_that_is_nan_is_none_of_all(tmp_path: Path) -> None:
+    cells = [measured("half", forward=(1.0, b), seed=s) for s, b in enumerate((2.0, math.nan))]
+    forward, _ = constants(leaderboard(fill(tmp_path, "demo", cells), "demo"), "half")
+    assert forward is not None
+    assert math.isnan(forward.bound)
+    assert (forward.measured, forward.closest) == (1.0, 0.5)
+
+
 def test_a_violated_bound_is_the_first_that_is_said(board: Board) -> None:
     assert [note.split(":")[0] for note in board.footnotes[:2]] == ["‼ BOUND VIOLATED"] * 2
     assert "wrong + none, forward, in 1 of 1 cells" in board.footnotes[0]

@@ -181,7 +181,7 @@ def test_no_finite_jacobian_is_nan_and_not_measured_is_null(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("forward", "inverse", "violated"),
     [
-        (2 * (1 + 1e-12), 4 * (1 + 1e-12), (False, False)),  # rounding
+        (2 * (1 + 1e-10), 4 * (1 + 1e-10), (False, False)),  # rounding
         (2 * (1 + 1e-8), 3.0, (True, False)),
         (1.0, 4 * (1 + 1e-8), (False, True)),
         (1.0, math.inf, (False, True)),  # no rounding beside 1 makes 1/4 of 0
@@ -203,6 +203,14 @@ def test_a_bound_below_what_was_measured_is_violated(
         },
     )
     assert (row["forward_violated"], row["inverse_violated"]) == violated
+
+
+@pytest.mark.parametrize("bound", [math.nan, math.inf])
+def test_no_bound_is_not_violated(tmp_path: Path, bound: float) -> None:
+    numbers = {("forward_worst", "test"): 1e9, ("inverse_worst", "test"): 1e9}
+    promised = {("bound_forward", "none"): bound, ("bound_inverse", "none"): bound}
+    row = _constants(tmp_path, numbers | promised)
+    assert (row["forward_violated"], row["inverse_violated"]) == (False, False)
 
 
 @pytest.mark.parametrize("inverse", [1e14, math.inf])
