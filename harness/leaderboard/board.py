@@ -74,6 +74,7 @@ def leaderboard(store: Path, suite: str, planned: Sequence[PlannedCell] | None =
         unmeasured=any(row.done and not (row.measured or row.failed) for row in rows),
         violations=constants.violations(rows),
         bounded=any(row.forward for row in rows),
+        unresolved=any(row.inverse and row.inverse.unresolved for row in rows),
         draws=DRAWS,
         bootstrap_seed=BOOTSTRAP_SEED,
         sql=f"analysis/sql/{SQL}",

@@ -9,29 +9,32 @@ from harness.leaderboard.rows import Constant, Row
 
 def forward(cells: Sequence[Score]) -> Constant | None:
     """Of the network: σ_max; ``None`` where it was measured of no cell."""
-    return _constant(
-        [(cell.forward_measured, cell.forward_bound, cell.forward_violated) for cell in cells]
-    )
+    pairs = [(cell.forward_measured, cell.forward_bound) for cell in cells]
+    return _constant(pairs, violated=sum(cell.forward_violated for cell in cells), unresolved=0)
 
 
 def inverse(cells: Sequence[Score]) -> Constant | None:
     """Of its inverse: 1/σ_min; likewise."""
     return _constant(
-        [(cell.inverse_measured, cell.inverse_bound, cell.inverse_violated) for cell in cells]
+        [(cell.inverse_measured, cell.inverse_bound) for cell in cells],
+        violated=sum(cell.inverse_violated for cell in cells),
+        unresolved=sum(cell.inverse_unresolved for cell in cells),
     )
 
 
-def _constant(found: list[tuple[float | None, float | None, bool]]) -> Constant | None:
-    measured = [value for value, _, _ in found if value is not None]
-    bounds = [bound for _, bound, _ in found if bound is not None]
-    if not measured or not bounds:
+def _constant(
+    found: list[tuple[float | None, float | None]], *, violated: int, unresolved: int
+) -> Constant | None:
+    pairs = [(m, b) for m, b in found if m is not None and b is not None]
+    if not pairs:
         return None
-    pairs = [(m, b) for m, b, _ in found if m is not None and b is not None]
+    bounds = [bound for _, bound in pairs]
     return Constant(
-        measured=_largest(measured),
+        measured=_largest([measured for measured, _ in pairs]),
         bound=math.nan if any(map(math.isnan, bounds)) else max(bounds),
         closest=_largest([_share(*pair) for pair in pairs]),
-        violated=sum(violated for _, _, violated in found),
+        violated=violated,
+        unresolved=unresolved,
     )
 
 

@@ -56,6 +56,7 @@ class Score:
     forward_bound: float | None
     forward_violated: bool
     inverse_measured: float | None
+    inverse_unresolved: bool
     inverse_bound: float | None
     inverse_violated: bool
     specification: str

@@ -7,6 +7,7 @@ from harness.leaderboard.statistics import COVERAGE, smallest_p
 INCOMPLETE = "*"
 LEFT_OUT = "†"
 VIOLATED = "‼"
+UNRESOLVED = "~"
 ENOUGH_SEEDS = 8
 _SIGNIFICANT = 0.05
 
@@ -22,6 +23,7 @@ def of(
     draws_lost: bool,
     unmeasured: bool,
     bounded: bool,
+    unresolved: bool,
     violations: Sequence[str],
     draws: int,
     bootstrap_seed: int,
@@ -39,6 +41,7 @@ def of(
         draws_lost: Whether some of the bootstrap's draws held nothing finite on a dataset.
         unmeasured: Whether an entrant has cells without any off-distribution error.
         bounded: Whether Lipschitz constants were measured, and stand beside their bounds.
+        unresolved: Whether some smallest singular value was lost in rounding.
         violations: What was measured above its bound, a phrase each.
         draws: Draws of the bootstrap.
         bootstrap_seed: Seed of the bootstrap.
@@ -65,6 +68,11 @@ def of(
             "finite is left out. bound: what bounds() promises for all inputs from the weights at "
             "the end of training, the largest of all cells; inf: there is none. closest: the "
             "largest share of its own bound that a cell was measured to reach."
+        )
+    if unresolved:
+        notes.append(
+            f"{UNRESOLVED} some σ min is below what float64 resolves beside σ max: 1/σ min is "
+            "large, and its digits are rounding."
         )
     if incomplete:
         notes.append(

@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from harness.leaderboard.footnotes import INCOMPLETE, LEFT_OUT, VIOLATED
+from harness.leaderboard.footnotes import INCOMPLETE, LEFT_OUT, UNRESOLVED, VIOLATED
 from harness.leaderboard.rows import Board, Constant, Detail, Estimate, Row
 from harness.results.render import (
     as_csv,
@@ -117,9 +117,10 @@ def _bounds(board: Board) -> tuple[list[str], list[list[str]]]:
 def _constant(constant: Constant | None) -> list[str]:
     if constant is None:
         return [_NONE] * 3
+    lost = f" {UNRESOLVED}" if constant.unresolved else ""
     mark = f" {VIOLATED}" if constant.violated else ""
     return [
-        _size(constant.measured),
+        _size(constant.measured) + lost,
         _size(constant.bound) + mark,
         _percent(constant.closest),
     ]

@@ -25,12 +25,14 @@ class Constant:
         closest: The largest share of its bound that a cell was measured to reach; NaN where none
             can be told.
         violated: How many cells were measured above their bound, by more than rounding.
+        unresolved: In how many cells a σ_min was lost in float64's rounding beside σ_max.
     """
 
     measured: float
     bound: float
     closest: float
     violated: int
+    unresolved: int
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ def measured(
     *,
     forward: tuple[float, float] = (1.0, 2.0),
     inverse: tuple[float, float] = (1.0, math.inf),
+    unresolved: float = 0.0,
     seed: int = 0,
     dataset: str = "digits",
 ) -> CellRecord:
@@ -30,6 +31,7 @@ def measured(
         ("bound_forward", "none"): forward[1],
         ("inverse_worst", "test"): inverse[0],
         ("bound_inverse", "none"): inverse[1],
+        ("unresolved_fraction", "test"): unresolved,
     }
     return with_measurements(
         cell(architecture, dataset, seed),
@@ -56,12 +58,12 @@ def constants(board: Board, name: str) -> tuple[Constant | None, Constant | None
 
 def test_the_largest_of_all_cells_and_how_near_one_came_to_its_own_bound(board: Board) -> None:
     forward, inverse = constants(board, "held")
-    assert forward == Constant(measured=1.5, bound=8.0, closest=0.75, violated=0)
+    assert forward == Constant(measured=1.5, bound=8.0, closest=0.75, violated=0, unresolved=0)
     assert inverse is not None
     assert (inverse.measured, inverse.bound, inverse.violated) == (1.0, math.inf, 0)
     assert math.isnan(inverse.closest)
     alone = [d for d in board.details if d.entrant.architecture == "held" and d.dataset == "rings"]
-    assert [d.forward for d in alone] == [Constant(1.0, 8.0, 0.125, 0)]
+    assert [d.forward for d in alone] == [Constant(1.0, 8.0, 0.125, 0, 0)]
 
 
 def test_what_is_not_finite_is_shown_as_it_is(board: Board) -> None:
@@ -85,11 +87,25 @@ def test_one_bound_that_is_nan_is_none_of_all(tmp_path: Path) -> None:
     assert (forward.measured, forward.closest) == (1.0, 0.5)
 
 
+def test_what_was_lost_in_rounding_is_marked(tmp_path: Path) -> None:
+    cells = [
+        measured("steep", inverse=(1e20, math.inf), unresolved=0.1, seed=0),
+        measured("steep", inverse=(5.0, math.inf), seed=1),
+    ]
+    board = leaderboard(fill(tmp_path, "demo", cells), "demo")
+    _, inverse = constants(board, "steep")
+    assert inverse is not None
+    assert inverse.unresolved == 1
+    assert "1.0e20 ~" in render(board, "table")
+    assert said(board, "~ some σ min")
+
+
 def test_a_violated_bound_is_the_first_that_is_said(board: Board) -> None:
     assert [note.split(":")[0] for note in board.footnotes[:2]] == ["‼ BOUND VIOLATED"] * 2
     assert "wrong + none, forward, in 1 of 1 cells" in board.footnotes[0]
     assert "wrong + none, inverse, in 1 of 1 cells" in board.footnotes[1]
     assert not said(board, "held + none")
+    assert not said(board, "~ some")
     for form in ("md", "table"):
         shown = render(board, form)
         assert shown.count("2 ‼") == 1
@@ -121,6 +137,7 @@ def test_programs_read_it_too(board: Board) -> None:
         "bound": 2.0,
         "closest": 1.25,
         "violated": 1,
+        "unresolved": 0,
     }
     assert found["held"]["inverse"]["bound"] == "inf"
     assert found["silent"]["forward"] is None

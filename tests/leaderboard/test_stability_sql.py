@@ -155,10 +155,13 @@ def test_bounds_stand_beside_the_worst_of_all_inputs(tmp_path: Path) -> None:
             ("forward_median", "test"): 9.0,
             ("inverse_worst", "test"): 5.0,
             ("inverse_worst", "box_100"): 4.0,
+            ("unresolved_fraction", "test"): 0.0,
+            ("unresolved_fraction", "broken"): math.nan,
             ("bound_forward", "none"): 3.0,
             ("bound_inverse", "none"): math.inf,
         },
     )
+    assert row["inverse_unresolved"] is False
     assert (row["forward_measured"], row["forward_bound"]) == (3.0, 3.0)
     assert (row["inverse_measured"], row["inverse_bound"]) == (5.0, math.inf)
     assert (row["forward_violated"], row["inverse_violated"]) == (False, False)
@@ -176,6 +179,7 @@ def test_no_finite_jacobian_is_nan_and_not_measured_is_null(tmp_path: Path) -> N
     assert row["forward_measured"] is None
     assert row["inverse_bound"] is None
     assert row["forward_violated"] is False
+    assert row["inverse_unresolved"] is False
 
 
 @pytest.mark.parametrize(
@@ -222,9 +226,12 @@ def test_a_least_singular_value_lost_in_rounding_contradicts_nothing(
         {
             ("forward_worst", "test"): 1e6,
             ("inverse_worst", "test"): inverse,
+            ("unresolved_fraction", "test"): 0.125,
+            ("unresolved_fraction", "uniform"): 0.0,
             ("bound_forward", "none"): 1e7,
             ("bound_inverse", "none"): 1e7,
         },
     )
     assert row["inverse_violated"] is False
     assert row["inverse_measured"] == inverse
+    assert row["inverse_unresolved"] is True

@@ -69,6 +69,7 @@ constants as (
         inputs,
         any_value(value) filter (metric = 'forward_worst') as forward,
         any_value(value) filter (metric = 'inverse_worst') as inverse,
+        any_value(value) filter (metric = 'unresolved_fraction') as unresolved,
         any_value(any_value(value) filter (metric = 'bound_forward')) over cell as forward_bound,
         any_value(any_value(value) filter (metric = 'bound_inverse')) over cell as inverse_bound
     from (
@@ -87,6 +88,8 @@ held as (
         -- NaN: no Jacobian was finite. max() takes a NaN for the largest.
         coalesce(max(forward) filter (not isnan(forward)), max(forward)) as forward_measured,
         coalesce(max(inverse) filter (not isnan(inverse)), max(inverse)) as inverse_measured,
+        -- Some σ_min is below what float64 resolves beside σ_max: 1/σ_min is its size at most.
+        coalesce(bool_or(unresolved > 0 and not isnan(unresolved)), false) as inverse_unresolved,
         any_value(forward_bound) as forward_bound,
         any_value(inverse_bound) as inverse_bound,
         -- Violated: measured above the bound by more than rounding, which is a billionth of either
@@ -142,8 +145,9 @@ select
     forward_measured,
     forward_bound,
     coalesce(forward_violated, false) as forward_violated,
-    -- Of the inverse: likewise, of 1/σ_min.
+    -- Of the inverse: likewise, of 1/σ_min, and whether some σ_min was lost in rounding.
     inverse_measured,
+    coalesce(inverse_unresolved, false) as inverse_unresolved,
     inverse_bound,
     coalesce(inverse_violated, false) as inverse_violated,
     cells.specification
