@@ -112,6 +112,16 @@ def test_a_violated_bound_is_the_first_that_is_said(board: Board) -> None:
         assert shown.count("1 ‼") == 1
 
 
+def test_each_map_has_its_own_violations(tmp_path: Path) -> None:
+    cells = [
+        measured("a", forward=(3.0, 2.0), inverse=(1.0, 1.0)),
+        measured("b", forward=(1.0, 2.0), inverse=(3.0, 1.0)),
+    ]
+    board = leaderboard(fill(tmp_path, "demo", cells), "demo")
+    found = {name: [one and one.violated for one in constants(board, name)] for name in "ab"}
+    assert found == {"a": [1, 0], "b": [0, 1]}
+
+
 @pytest.mark.parametrize("width", [200, 100, 80, 40])
 def test_a_terminal_shows_the_second_table_whole(board: Board, width: int) -> None:
     shown = render(board, "table", width)
