@@ -209,7 +209,7 @@ def run(
     workers: WorkersOption = None,
     inline: InlineOption = False,
 ) -> None:
-    """Run the cells of a suite that have no result yet; the same command resumes."""
+    """Run the cells of a suite that have no result yet, and rank it; the same command resumes."""
     if address and (workers or inline):
         raise InputError("--address joins a running cluster: leave out --workers and --inline")
     if inline and workers:
@@ -220,9 +220,10 @@ def run(
         _next(
             _with_store(f"innbench sql {shlex.quote(ATTEMPTS_SQL)}", store),
             _with_store(f"innbench run {name}", store),
+            _with_store(f"innbench leaderboard {name}", store),
         )
-    _next(_with_store(f"innbench leaderboard {name}", store))
-    raise typer.Exit(1 if failed else 0)
+        raise typer.Exit(1)
+    _leaderboard(suite, store, BoardFormat.TABLE)
 
 
 ATTEMPTS_SQL = "select cell_id, status, message from attempts order by finished desc"

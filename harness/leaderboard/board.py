@@ -12,7 +12,7 @@ import numpy as np
 
 from harness import resources
 from harness.errors import InputError
-from harness.leaderboard import footnotes
+from harness.leaderboard import constants, footnotes
 from harness.leaderboard.entrants import (
     Counts,
     Entrant,
@@ -72,6 +72,9 @@ def leaderboard(store: Path, suite: str, planned: Sequence[PlannedCell] | None =
         left_out=any(row.left_out and not math.isnan(row.off_error.value) for row in rows),
         draws_lost=table.draws_lost(),
         unmeasured=any(row.done and not (row.measured or row.failed) for row in rows),
+        violations=constants.violations(rows),
+        bounded=any(row.forward for row in rows),
+        unresolved=any(row.inverse and row.inverse.unresolved for row in rows),
         draws=DRAWS,
         bootstrap_seed=BOOTSTRAP_SEED,
         sql=f"analysis/sql/{SQL}",
@@ -185,6 +188,8 @@ class _Numbers:
             task_metric=metric,
             task_score=float(over_datasets[4]) if metric else math.nan,
             task_not_finite=sum(_lost(cell.task_score) for cell in cells),
+            forward=constants.forward(cells),
+            inverse=constants.inverse(cells),
         )
 
     def _detail(self, e: int, d: int) -> Detail:
@@ -203,6 +208,8 @@ class _Numbers:
             blown_up=blown_up,
             task_metric=_only({cell.task_metric for cell in cells}),
             task_score=score,
+            forward=constants.forward(cells),
+            inverse=constants.inverse(cells),
         )
 
 

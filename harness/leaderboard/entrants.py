@@ -52,6 +52,13 @@ class Score:
     blown_up: float | None
     task_metric: str | None
     task_score: float | None
+    forward_measured: float | None
+    forward_bound: float | None
+    forward_violated: bool
+    inverse_measured: float | None
+    inverse_unresolved: bool
+    inverse_bound: float | None
+    inverse_violated: bool
     specification: str
 
 

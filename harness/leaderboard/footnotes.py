@@ -1,11 +1,13 @@
 """What a reader must know to read a leaderboard right, in sentences."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from harness.leaderboard.statistics import COVERAGE, smallest_p
 
 INCOMPLETE = "*"
 LEFT_OUT = "†"
+VIOLATED = "‼"
+UNRESOLVED = "~"
 ENOUGH_SEEDS = 8
 _SIGNIFICANT = 0.05
 
@@ -20,6 +22,9 @@ def of(
     left_out: bool,
     draws_lost: bool,
     unmeasured: bool,
+    bounded: bool,
+    unresolved: bool,
+    violations: Sequence[str],
     draws: int,
     bootstrap_seed: int,
     sql: str,
@@ -35,11 +40,19 @@ def of(
         left_out: Whether numbers that are not finite were left out of an error.
         draws_lost: Whether some of the bootstrap's draws held nothing finite on a dataset.
         unmeasured: Whether an entrant has cells without any off-distribution error.
+        bounded: Whether Lipschitz constants were measured, and stand beside their bounds.
+        unresolved: Whether some smallest singular value was lost in rounding.
+        violations: What was measured above its bound, a phrase each.
         draws: Draws of the bootstrap.
         bootstrap_seed: Seed of the bootstrap.
         sql: Path of the SQL.
     """
     notes = [
+        f"{VIOLATED} BOUND VIOLATED: {one}: measured above what the weights promise, by more than "
+        "rounding. A defect of a block's bounds(), or of its arithmetic."
+        for one in violations
+    ]
+    notes += [
         "rank: on each dataset by the share of non-finite inputs, then by the error, both off "
         "distribution and averaged over seeds, where a cell that diverged in training counts as "
         "wholly non-finite; then the mean over datasets. Lower is better.",
@@ -48,6 +61,19 @@ def of(
         "failed: training diverged, or an input, off distribution or of the test set, came back as "
         "NaN or inf.",
     ]
+    if bounded:
+        notes.append(
+            "σ max, 1/σ min: the largest singular value of the Jacobian and the inverse of the "
+            "smallest, in float64, at the worst of all inputs of all cells; a Jacobian that is not "
+            "finite is left out. bound: what bounds() promises for all inputs from the weights at "
+            "the end of training, the largest of all cells; inf: there is none. closest: the "
+            "largest share of its own bound that a cell was measured to reach."
+        )
+    if unresolved:
+        notes.append(
+            f"{UNRESOLVED} some σ min is below what float64 resolves beside σ max: 1/σ min is "
+            "large, and its digits are rounding."
+        )
     if incomplete:
         notes.append(
             f"{INCOMPLETE} not all planned cells are done: ranked after all that are complete."

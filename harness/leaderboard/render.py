@@ -11,8 +11,8 @@ from rich import box
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from harness.leaderboard.footnotes import INCOMPLETE, LEFT_OUT
-from harness.leaderboard.rows import Board, Detail, Estimate, Row
+from harness.leaderboard.footnotes import INCOMPLETE, LEFT_OUT, UNRESOLVED, VIOLATED
+from harness.leaderboard.rows import Board, Constant, Detail, Estimate, Row
 from harness.results.render import (
     as_csv,
     drawing,
@@ -29,6 +29,8 @@ _NONE = "–"
 _UNITS = {"bits_per_dim": "bits/dim", "negative_log_likelihood": "NLL, nats"}
 _TEXT_COLUMNS = {"architecture", "regularizer", "settings", "dataset"}
 _FIRST_TO_GO = ("test error, L2", "blown up at T=2, %")
+_CONSTANT = tuple(Constant.__dataclass_fields__)
+_WRITTEN_OUT = (1e-2, 1e3)
 _STACKED = {
     "rank (95 %)": "rank\n(95 %)",
     "off-distribution error, L2 (95 %)": "off-distri-\nbution error,\nL2 (95 %)",
@@ -38,6 +40,12 @@ _STACKED = {
     "blown up at T=2, %": "blown\nup at\nT=2, %",
     "bits/dim": "bits/\ndim",
     "NLL, nats": "NLL,\nnats",
+    "σ max, measured": "σ max,\nmeasured",
+    "σ max, bound": "\nbound",
+    "σ max, closest, %": "closest,\n%",
+    "1/σ min, measured": "1/σ min,\nmeasured",
+    "1/σ min, bound": "\nbound",
+    "1/σ min, closest, %": "closest,\n%",
 }
 
 
@@ -87,6 +95,37 @@ def _error(row: Row) -> str:
     return _estimate(row.off_error, _power) + mark
 
 
+def _bounds(board: Board) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the table of bounds; no rows where nothing of it was measured."""
+    settings = any(row.entrant.settings for row in board.rows)
+    header = ["architecture", "regularizer"]
+    header += ["settings"] * settings
+    header += [
+        f"{name}, {what}"
+        for name in ("σ max", "1/σ min")
+        for what in ("measured", "bound", "closest, %")
+    ]
+    rows = []
+    for row in board.rows:
+        who = row.entrant
+        named = [who.architecture, who.regularizer, *[who.settings] * settings]
+        rows.append([*named, *_constant(row.forward), *_constant(row.inverse)])
+    measured = any(row.forward or row.inverse for row in board.rows)
+    return header, rows if measured else []
+
+
+def _constant(constant: Constant | None) -> list[str]:
+    if constant is None:
+        return [_NONE] * 3
+    lost = f" {UNRESOLVED}" if constant.unresolved else ""
+    mark = f" {VIOLATED}" if constant.violated else ""
+    return [
+        _size(constant.measured) + lost,
+        _size(constant.bound) + mark,
+        _percent(constant.closest),
+    ]
+
+
 def _details(details: tuple[Detail, ...]) -> tuple[list[str], list[list[str]]]:
     settings = any(d.entrant.settings for d in details)
     header = ["dataset", "rank", "architecture", "regularizer"]
@@ -114,25 +153,31 @@ def _details(details: tuple[Detail, ...]) -> tuple[list[str], list[list[str]]]:
 
 
 def _terminal(board: Board, width: int | None) -> str:
-    """The table of :func:`_main` with narrow columns; where room is short it leaves some out."""
+    """Both tables with narrow columns; where room is short :func:`_main` leaves some out."""
     columns = terminal_width() if width is None else width
-    names, _ = _main(board)
+    names, rows = _main(board)
+    title = f"{board.suite}: stability"
     left_out: list[str] = []
-    drawn = _drawn(board, left_out)
+    drawn = _drawn(title, board, names, rows, left_out)
     if columns < least_width(drawn):
         left_out = [name for name in names if name in _FIRST_TO_GO]
-        drawn = _drawn(board, left_out)
+        drawn = _drawn(title, board, names, rows, left_out)
     notes = list(board.footnotes)
     if left_out:
         notes.append(f"left out for want of width: {'; '.join(left_out)}.")
     hanging = [fill(f"- {note}", max(columns, 40), subsequent_indent="  ") for note in notes]
-    return drawing(drawn, columns) + "\n".join(hanging) + "\n"
+    shown = drawing(drawn, columns)
+    names, rows = _bounds(board)
+    if rows:
+        title = f"{board.suite}: bound beside measured"
+        shown += drawing(_drawn(title, board, names, rows, []), columns)
+    return shown + "\n".join(hanging) + "\n"
 
 
-def _drawn(board: Board, left_out: list[str]) -> RichTable:
-    names, rows = _main(board)
+def _drawn(
+    title: str, board: Board, names: list[str], rows: list[list[str]], left_out: list[str]
+) -> RichTable:
     shown = [name for name in names if name not in (*left_out, *_TEXT_COLUMNS)]
-    title = f"{board.suite}: stability"
     drawn = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title=title)
     drawn.add_column("architecture\n+ regularizer", min_width=13, overflow="fold")
     lines = [[cell.replace(" (", "\n(").replace(" not ", " not\n") for cell in row] for row in rows]
@@ -149,6 +194,9 @@ def _drawn(board: Board, left_out: list[str]) -> RichTable:
 
 def _markdown(board: Board) -> str:
     parts = [f"# {board.suite}: stability", _pipe(*_main(board))]
+    header, rows = _bounds(board)
+    if rows:
+        parts += ["## Bound beside measured", _pipe(header, rows), "## Notes"]
     parts.append("\n".join("- " + note.replace("*", "\\*") for note in board.footnotes))
     parts += ["## By dataset", _pipe(*_details(board.details))]
     parts += ["## SQL", f"```sql\n{board.sql.strip()}\n```"]
@@ -175,6 +223,8 @@ def _flat(board: Board) -> Table:
         for name, value in asdict(row).items():
             if name == "entrant":
                 flat |= value
+            elif name in ("forward", "inverse"):
+                flat |= {f"{name}_{key}": value and value[key] for key in _CONSTANT}
             elif isinstance(value, dict):
                 flat |= {name: value["value"], f"{name}_low": value["low"]}
                 flat |= {f"{name}_high": value["high"]}
@@ -196,8 +246,15 @@ def _percent(share: float) -> str:
     return _number(100 * share, "{:.3g}".format)
 
 
+def _size(value: float) -> str:
+    """Written out where that is short."""
+    return f"{value:.3g}" if _WRITTEN_OUT[0] <= value < _WRITTEN_OUT[1] else _power(value)
+
+
 def _power(value: float) -> str:
-    """``1.5e-4``: without the zeros that fill an exponent up."""
+    """``1.5e-4``: without the zeros that fill an exponent up; ``inf`` and ``nan`` as they are."""
+    if not math.isfinite(value):
+        return str(value)
     digits, exponent = f"{value:.1e}".split("e")
     return f"{digits}e{int(exponent)}"
 

@@ -16,6 +16,26 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Constant:
+    """A Lipschitz constant over some cells: what was measured, and what the weights promise.
+
+    Attributes:
+        measured: The largest at any input of any cell; NaN where no Jacobian was finite.
+        bound: The largest of any cell; inf where one has none, NaN where one is NaN.
+        closest: The largest share of its bound that a cell was measured to reach; NaN where none
+            can be told.
+        violated: How many cells were measured above their bound, by more than rounding.
+        unresolved: In how many cells a σ_min was lost in float64's rounding beside σ_max.
+    """
+
+    measured: float
+    bound: float
+    closest: float
+    violated: int
+    unresolved: int
+
+
+@dataclass(frozen=True)
 class Row:
     """One entrant.
 
@@ -38,6 +58,8 @@ class Row:
         task_metric: Name of the task's score, or empty where datasets have different ones.
         task_score: Its mean over datasets, of finite scores.
         task_not_finite: How many cells have a score that is not finite.
+        forward: The network's Lipschitz constant, σ_max; ``None`` where it was not measured.
+        inverse: That of its inverse, 1/σ_min; likewise.
     """
 
     entrant: Entrant
@@ -57,6 +79,8 @@ class Row:
     task_metric: str
     task_score: float
     task_not_finite: int
+    forward: Constant | None
+    inverse: Constant | None
 
 
 @dataclass(frozen=True)
@@ -75,6 +99,8 @@ class Detail:
     blown_up: float
     task_metric: str
     task_score: float
+    forward: Constant | None
+    inverse: Constant | None
 
 
 @dataclass(frozen=True)

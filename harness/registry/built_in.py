@@ -40,6 +40,8 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "checkerboard": "harness.datasets.checkerboard:checkerboard",
         "digits": "harness.datasets.digits:digits",
         "eight_gaussians": "harness.datasets.eight_gaussians:eight_gaussians",
+        "rings": "harness.datasets.rings:rings",
+        "two_moons": "harness.datasets.two_moons:two_moons",
     },
     "probe": {
         "bi_lipschitz": "harness.probes.bi_lipschitz:bi_lipschitz",

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from sklearn.datasets import make_moons
 
 from harness import registry
 from harness.datasets.base import Dataset, Splits
@@ -11,6 +12,8 @@ DIGESTS = {
     "checkerboard": "25700f2db70f070e9320dde5410bde96df70299f12c6cb11c722d78d29aa0283",
     "digits": "8f26b2bd9d135c256808f68f14fdabddde6d9c7f869ae419704b051f0f14b3b3",
     "eight_gaussians": "c328c53c187a1e147e977cf75c6b0f7043dacdd7e15d501df98327e54e4f6749",
+    "rings": "ccf97114d49b8a7cf283cba1780cfb2520735afb7943574b42437e891c565cc5",
+    "two_moons": "d9d3004c750cb9d5c8f0d1b6b655e86b0ab739eaa2d05782da0b3066e5ba1ac1",
 }
 
 
@@ -84,3 +87,30 @@ def test_digits_are_the_real_ones() -> None:
     assert splits.train.dtype == torch.uint8
     assert splits.train.min() == 0
     assert splits.train.max() == 16
+
+
+def test_two_moons_are_half_circles_and_those_of_scikit_learn() -> None:
+    splits = build("two_moons").read()
+    x = splits.train.double()
+    upper = x + torch.tensor([1.0, 0.5])
+    lower = x - torch.tensor([1.0, 0.5])
+    off_upper = torch.where(upper[:, 1] > 0, (upper.norm(dim=1) - 2).abs(), torch.inf)
+    off_lower = torch.where(lower[:, 1] < 0, (lower.norm(dim=1) - 2).abs(), torch.inf)
+    near = torch.minimum(off_upper, off_lower) < 3 * 0.2
+    assert near.double().mean() > 0.95  # but for noise beyond the ends of a half circle
+    assert float((off_upper < off_lower).double().mean()) == pytest.approx(0.5, abs=0.02)
+    theirs, _ = make_moons(20_000, noise=0.1, random_state=0)
+    theirs = 2 * torch.from_numpy(theirs) - torch.tensor([1.0, 0.5])
+    assert torch.allclose(_moments(x), _moments(theirs), rtol=0.03, atol=0.03)
+
+
+def _moments(x: torch.Tensor) -> torch.Tensor:
+    return torch.cat([x.mean(0), x.T.cov().flatten(), (x**4).mean(0)])
+
+
+def test_rings_are_four_equal_circles() -> None:
+    radius = build("rings").read().train.double().norm(dim=1)
+    ring = (radius / 0.75).round()
+    assert ((radius - 0.75 * ring).abs() < 3 * 0.08).double().mean() > 0.99
+    shares = [float((ring == n).double().mean()) for n in range(1, 5)]
+    assert shares == pytest.approx([0.25] * 4, abs=0.02)

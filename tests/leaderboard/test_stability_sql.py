@@ -4,6 +4,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from harness import resources
 from harness.record import Status
 from harness.results.sandbox import run_sql
@@ -133,3 +135,103 @@ def test_the_same_cell_in_two_suites_stays_apart(tmp_path: Path) -> None:
         fill(tmp_path, suite, [record(numbers={(*ERROR, "a"): error})])
     found = {row["suite"]: round(math.log10(row["off_error"])) for row in _rows(tmp_path)}
     assert found == {"one": -2, "two": -4}
+
+
+def _constants(tmp_path: Path, numbers: dict[tuple[str, str], float]) -> dict[str, Any]:
+    """Of a cell with these numbers of the probe of both Lipschitz constants, by metric and set."""
+    found = [measurement("bi_lipschitz", *key, v, "float64") for key, v in numbers.items()]
+    store = fill(tmp_path, "demo", [with_measurements(record(), *found)])
+    (row,) = _rows(store)
+    return row
+
+
+def test_bounds_stand_beside_the_worst_of_all_inputs(tmp_path: Path) -> None:
+    row = _constants(
+        tmp_path,
+        {
+            ("forward_worst", "test"): 2.0,
+            ("forward_worst", "box_100"): 3.0,
+            ("forward_worst", "broken"): math.nan,
+            ("forward_median", "test"): 9.0,
+            ("inverse_worst", "test"): 5.0,
+            ("inverse_worst", "box_100"): 4.0,
+            ("unresolved_fraction", "test"): 0.0,
+            ("unresolved_fraction", "broken"): math.nan,
+            ("bound_forward", "none"): 3.0,
+            ("bound_inverse", "none"): math.inf,
+        },
+    )
+    assert row["inverse_unresolved"] is False
+    assert (row["forward_measured"], row["forward_bound"]) == (3.0, 3.0)
+    assert (row["inverse_measured"], row["inverse_bound"]) == (5.0, math.inf)
+    assert (row["forward_violated"], row["inverse_violated"]) == (False, False)
+
+
+def test_no_finite_jacobian_is_nan_and_not_measured_is_null(tmp_path: Path) -> None:
+    lost = {("forward_worst", "test"): math.nan, ("inverse_worst", "test"): math.nan}
+    promised = {("bound_forward", "none"): 1.0, ("bound_inverse", "none"): math.nan}
+    row = _constants(tmp_path / "a", lost | promised)
+    assert math.isnan(row["forward_measured"])
+    assert math.isnan(row["inverse_measured"])
+    assert math.isnan(row["inverse_bound"])
+    assert (row["forward_violated"], row["inverse_violated"]) == (False, False)
+    row = _constants(tmp_path / "b", {})
+    assert row["forward_measured"] is None
+    assert row["inverse_bound"] is None
+    assert row["forward_violated"] is False
+    assert row["inverse_unresolved"] is False
+
+
+@pytest.mark.parametrize(
+    ("forward", "inverse", "violated"),
+    [
+        (2 * (1 + 1e-10), 4 * (1 + 1e-10), (False, False)),  # rounding
+        (2 * (1 + 1e-8), 3.0, (True, False)),
+        (1.0, 4 * (1 + 1e-8), (False, True)),
+        (1.0, math.inf, (False, True)),  # no rounding beside 1 makes 1/4 of 0
+        (math.inf, 4.0, (True, False)),
+    ],
+)
+def test_a_bound_below_what_was_measured_is_violated(
+    tmp_path: Path, forward: float, inverse: float, violated: tuple[bool, bool]
+) -> None:
+    row = _constants(
+        tmp_path,
+        {
+            ("forward_worst", "test"): 1.0,
+            ("inverse_worst", "test"): 1.0,
+            ("forward_worst", "box"): forward,
+            ("inverse_worst", "box"): inverse,
+            ("bound_forward", "none"): 2.0,
+            ("bound_inverse", "none"): 4.0,
+        },
+    )
+    assert (row["forward_violated"], row["inverse_violated"]) == violated
+
+
+@pytest.mark.parametrize("bound", [math.nan, math.inf])
+def test_no_bound_is_not_violated(tmp_path: Path, bound: float) -> None:
+    numbers = {("forward_worst", "test"): 1e9, ("inverse_worst", "test"): 1e9}
+    promised = {("bound_forward", "none"): bound, ("bound_inverse", "none"): bound}
+    row = _constants(tmp_path, numbers | promised)
+    assert (row["forward_violated"], row["inverse_violated"]) == (False, False)
+
+
+@pytest.mark.parametrize("inverse", [1e14, math.inf])
+def test_a_least_singular_value_lost_in_rounding_contradicts_nothing(
+    tmp_path: Path, inverse: float
+) -> None:
+    row = _constants(
+        tmp_path,
+        {
+            ("forward_worst", "test"): 1e6,
+            ("inverse_worst", "test"): inverse,
+            ("unresolved_fraction", "test"): 0.125,
+            ("unresolved_fraction", "uniform"): 0.0,
+            ("bound_forward", "none"): 1e7,
+            ("bound_inverse", "none"): 1e7,
+        },
+    )
+    assert row["inverse_violated"] is False
+    assert row["inverse_measured"] == inverse
+    assert row["inverse_unresolved"] is True

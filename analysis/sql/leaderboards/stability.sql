@@ -1,7 +1,9 @@
--- How well each cell inverts, on inputs like its training data and on inputs unlike them.
+-- How well each cell inverts, on inputs like its training data and on inputs unlike them, and what
+-- its weights promise of both Lipschitz constants beside what was measured.
 -- One row per cell; ranking and averaging over seeds and datasets is done by the leaderboard.
 -- Only the network in float32 counts here, but for the task's own score, which is taken in the
--- precision that the cell was trained in; and of each number only that of the last step.
+-- precision that the cell was trained in, and for Lipschitz constants, which are a property of the
+-- weights and are computed in float64; and of each number only that of the last step.
 
 with measured as (
     select cell_id, suite, probe, metric, inputs, value
@@ -56,6 +58,52 @@ per_cell as (
         any_value(value) filter (what = 'negative_log_likelihood') as negative_log_likelihood
     from sorted_out
     group by suite, cell_id
+),
+
+-- σ_max and 1/σ_min of the Jacobian at the worst input of each set, and the bounds of the weights
+-- (inputs 'none') beside them.
+constants as (
+    select
+        suite,
+        cell_id,
+        inputs,
+        any_value(value) filter (metric = 'forward_worst') as forward,
+        any_value(value) filter (metric = 'inverse_worst') as inverse,
+        any_value(value) filter (metric = 'unresolved_fraction') as unresolved,
+        any_value(any_value(value) filter (metric = 'bound_forward')) over cell as forward_bound,
+        any_value(any_value(value) filter (metric = 'bound_inverse')) over cell as inverse_bound
+    from (
+        from measurements
+        where probe = 'bi_lipschitz' and "precision" = 'float64'
+        qualify step = max(step) over (partition by suite, cell_id, metric, inputs)
+    )
+    group by suite, cell_id, inputs
+    window cell as (partition by suite, cell_id)
+),
+
+held as (
+    select
+        suite,
+        cell_id,
+        -- NaN: no Jacobian was finite. max() takes a NaN for the largest.
+        coalesce(max(forward) filter (not isnan(forward)), max(forward)) as forward_measured,
+        coalesce(max(inverse) filter (not isnan(inverse)), max(inverse)) as inverse_measured,
+        -- Some σ_min is below what float64 resolves beside σ_max: 1/σ_min is its size at most.
+        coalesce(bool_or(unresolved > 0 and not isnan(unresolved)), false) as inverse_unresolved,
+        any_value(forward_bound) as forward_bound,
+        any_value(inverse_bound) as inverse_bound,
+        -- Violated: measured above the bound by more than rounding, which is a billionth of either
+        -- here, and of a singular value D·2^-52 of the largest one, less than 1e-12 of it up to
+        -- D = 4,500: where σ_min is lost in that, 1/σ_min contradicts nothing.
+        coalesce(bool_or(
+            isfinite(forward_bound) and not isnan(forward) and forward > forward_bound * (1 + 1e-9)
+        ), false) as forward_violated,
+        coalesce(bool_or(
+            isfinite(inverse_bound) and not isnan(inverse)
+            and 1 / inverse + 1e-12 * forward < (1 - 1e-9) / inverse_bound
+        ), false) as inverse_violated
+    from constants
+    group by suite, cell_id
 )
 
 select
@@ -92,7 +140,18 @@ select
         when negative_log_likelihood is not null then 'negative_log_likelihood'
     end as task_metric,
     coalesce(bits_per_dim, negative_log_likelihood) as task_score,
+    -- Of the forward map: the largest σ_max over all inputs, the bound of the weights, inf where
+    -- there is none, and whether they contradict each other. NULL: not measured.
+    forward_measured,
+    forward_bound,
+    coalesce(forward_violated, false) as forward_violated,
+    -- Of the inverse: likewise, of 1/σ_min, and whether some σ_min was lost in rounding.
+    inverse_measured,
+    coalesce(inverse_unresolved, false) as inverse_unresolved,
+    inverse_bound,
+    coalesce(inverse_violated, false) as inverse_violated,
     cells.specification
 from cells
 left join per_cell using (suite, cell_id)
+left join held using (suite, cell_id)
 order by all
