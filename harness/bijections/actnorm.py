@@ -37,19 +37,20 @@ class ActNorm(Bijection):
     def _along_channels(self, parameter: Tensor, x: Tensor) -> Tensor:
         return parameter.reshape(-1, *[1] * (x.ndim - 2)) if x.ndim > 2 else parameter
 
-    def _log_det(self, x: Tensor) -> Tensor:
-        total, pixels = self.log_scale.sum(), math.prod(x.shape[2:])
+    def _log_det(self, x: Tensor, log_scale: Tensor) -> Tensor:
+        total, pixels = log_scale.sum(), math.prod(x.shape[2:])
         return (total if pixels == 1 else total * pixels).expand(x.shape[0])
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         check_input(self, x, len(self.bias))
-        bias, log_scale = (self._along_channels(p, x) for p in (self.bias, self.log_scale))
-        return (x + bias) * log_scale.exp(), self._log_det(x)
+        bias, scale = (self._along_channels(p, x) for p in (self.bias, self.log_scale.exp()))
+        return (x + bias) * scale, self._log_det(x, self.log_scale)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         check_input(self, y, len(self.bias))
-        bias, log_scale = (self._along_channels(p, y) for p in (self.bias, self.log_scale))
-        return y * (-log_scale).exp() - bias, -self._log_det(y)
+        opposite = -self.log_scale
+        bias, scale = (self._along_channels(p, y) for p in (self.bias, opposite.exp()))
+        return y * scale - bias, self._log_det(y, opposite)
 
     def bounds(self, box: Box | None = None) -> BiLipschitz:
         """``max exp(log_scale)`` and ``1 / min exp(log_scale)``: a diagonal map, tight."""

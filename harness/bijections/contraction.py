@@ -52,7 +52,7 @@ class Contraction(nn.Module):
         weights, at_a_time = self.weights(), max(1, len(x))
         if len(self.shape) == 3 and x.device.type == "cpu":
             at_a_time = max(1, IN_CACHE // math.prod(self.shape))
-        parts = [self._linearized(some, weights) for some in x.split(at_a_time)]
+        parts = [self._linearized(some, weights) for some in torch.split(x, at_a_time)]
         values, jacobians = zip(*parts, strict=True)
         return torch.cat(values), torch.cat(jacobians)
 
