@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 COUPLINGS = 8
-BINS, BOUND, FLOOR = 8, 3.0, 1e-3
+BINS, BOUND, FLOOR = 8, 5.0, 1e-3
 """Of the splines: how many bins, from where on the identity, and the least of their slopes."""
 
 Flow = Literal["affine", "spline"]
