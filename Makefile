@@ -33,7 +33,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[dev]'
 	@touch $@
 
-# The libraries that the benchmark compares with: no other target waits for them.
+# What the benchmark needs beside: no other target waits for it.
 $(BENCH_INSTALLED): $(INSTALLED)
 	$(INSTALL) --editable '.[dev,bench]'
 	@touch $@

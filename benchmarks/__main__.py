@@ -7,11 +7,17 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks import overhead, results
+from benchmarks.inverse import compare as inverse
 from benchmarks.sweep import compare as sweep
 from benchmarks.table import table
 from benchmarks.training import compare as training
 
-GROUPS = {"training": training.rows, "sweep": sweep.rows, "overhead": overhead.rows}
+GROUPS = {
+    "training": training.rows,
+    "inverse": inverse.rows,
+    "sweep": sweep.rows,
+    "overhead": overhead.rows,
+}
 WIDTH = 120
 
 

@@ -3,13 +3,14 @@
 ===================== ==============================================================
 column                what it holds
 ===================== ==============================================================
-group                 ``training``, ``sweep`` or ``overhead``
+group                 ``training``, ``inverse``, ``sweep`` or ``overhead``
 subject               what of innbench is measured: a pack, ``innbench run``, …
 contender             against what
-setting               width and batch, or how many cells
+setting               flow, width and batch, or how many cells, or which g
 members               networks that the subject trains at once
-unit                  ``×``: how many times as fast the subject is; ``ms``: how much
-                      longer it takes for one cell
+unit                  ``×``: how many times as fast the subject is, or how many
+                      times fewer evaluations it takes; ``ms``: how much longer it
+                      takes for one cell
 median, lowest,       of the rounds; the median is held against the target
 highest
 values                the figure of each round
@@ -17,7 +18,7 @@ target                null where nothing was set
 better                ``higher`` or ``lower``
 met                   null without a target
 rate, contender_rate  median throughput of both
-rate_unit             ``member-steps/s`` or ``cells/s``
+rate_unit             ``member-steps/s``, ``samples/s`` or ``cells/s``
 parameters,           of one network; where they differ, so do the flows, and
 contender_parameters  ``benchmarks/training/peers`` says how
 threads               that each side computes with
@@ -39,7 +40,7 @@ import pyarrow.parquet as pq
 from benchmarks.machine import machine
 from benchmarks.row import Row
 
-THREADS = {"training": 1, "sweep": 2, "overhead": 2}
+THREADS = {"training": 1, "inverse": 1, "sweep": 2, "overhead": 2}
 """Of a sweep: two cells at a time with one thread each, except for the loop in turn."""
 
 SCHEMA = pa.schema(

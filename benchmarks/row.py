@@ -10,12 +10,13 @@ class Row:
     """A figure of several rounds against its target.
 
     Attributes:
-        group: ``training``, ``sweep`` or ``overhead``.
+        group: ``training``, ``inverse``, ``sweep`` or ``overhead``.
         subject: What of innbench is measured.
         contender: Against what.
         setting: Of both: width and batch, or how many cells.
         members: How many networks of the subject train at once; 1 where that means nothing.
-        unit: ``×``: how many times as fast the subject is; or ``ms``: how much longer it takes.
+        unit: ``×``: how many times as fast the subject is, or how many times fewer evaluations it
+            takes; or ``ms``: how much longer it takes.
         values: The figure of each round.
         target: What the median should reach, or ``None`` where nothing was set.
         better: Which way is better.
@@ -26,7 +27,7 @@ class Row:
         contender_parameters: Likewise: where they differ, so do the flows.
     """
 
-    group: Literal["training", "sweep", "overhead"]
+    group: Literal["training", "inverse", "sweep", "overhead"]
     subject: str
     contender: str
     setting: str

@@ -43,6 +43,19 @@ class HandFlow(nn.Module):
             x = torch.cat([changed, kept] if number % 2 else [kept, changed], dim=1)
         return x, log_det
 
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        log_det = torch.zeros(len(z))
+        for number, net in reversed(list(enumerate(self.nets))):
+            a, b = z.chunk(2, dim=1)
+            kept, changed = (b, a) if number % 2 else (a, b)
+            raw, shift = net(kept).chunk(2, dim=1)
+            changed = (changed - shift) / torch.sigmoid(raw + 2)
+            log_det = log_det - nn.functional.logsigmoid(raw + 2).sum(1)
+            z = torch.cat([changed, kept] if number % 2 else [kept, changed], dim=1)
+            z = z * (-self.log_scales[number]).exp() - self.biases[number]
+            log_det = log_det - self.log_scales[number].sum()
+        return z, log_det
+
     def loss(self, x: Tensor) -> Tensor:
         z, log_det = self(x)
         mean: Tensor = -(-0.5 * (z * z).sum(1) - math.log(2 * math.pi) + log_det).mean()
@@ -51,4 +64,4 @@ class HandFlow(nn.Module):
 
 def network(width: int) -> Network:
     flow = HandFlow(width)
-    return Network(NAME, flow, flow.loss)
+    return Network(NAME, flow, flow.loss, lambda x: flow(x)[0], lambda z: flow.inverse(z)[0])

@@ -2,12 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 COUPLINGS = 8
+BINS, BOUND, FLOOR = 8, 5.0, 1e-3
+"""Of the splines: how many bins, from where on the identity, and the least of their slopes."""
+
+Flow = Literal["affine", "spline"]
+"""What the couplings are: ``sigmoid(h + 2)`` as the scale, or rational-quadratic splines."""
 
 
 @dataclass(frozen=True)
@@ -18,14 +23,16 @@ class Size:
         width: Of both hidden layers.
         batch: Inputs of a step.
         steps: Steps of one turn.
+        flow: Affine couplings or splines.
     """
 
     width: int
     batch: int
     steps: int
+    flow: Flow = "affine"
 
     def __str__(self) -> str:
-        return f"2×{self.width}, batch {self.batch}"
+        return f"{self.flow} 2×{self.width}, batch {self.batch}"
 
 
 class Contender(Protocol):
@@ -56,11 +63,15 @@ class Network:
         name: Of the library, with its version.
         module: What holds the parameters.
         loss: Mean negative log-likelihood of a batch, by the library's own function.
+        latents: Inputs to latents, ``(B, 2) → (B, 2)``.
+        inputs: Latents to inputs, by the library's cheapest way.
     """
 
     name: str
     module: nn.Module
     loss: Callable[[Tensor], Tensor]
+    latents: Callable[[Tensor], Tensor]
+    inputs: Callable[[Tensor], Tensor]
 
 
 class PlainLoop:

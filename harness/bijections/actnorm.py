@@ -41,19 +41,22 @@ class ActNorm(Bijection):
         bias, log_scale = self.bias, self.log_scale  # a module is slow to give them
         check_input(self, x, bias.shape[0])
         check_dtype(self, x, bias)
-        return self._along_channels(bias, x), self._along_channels(log_scale, x)
+        return bias, log_scale
 
-    def _log_det(self, x: Tensor) -> Tensor:
-        total, pixels = self.log_scale.sum(), math.prod(x.shape[2:])
+    def _log_det(self, x: Tensor, log_scale: Tensor) -> Tensor:
+        total, pixels = log_scale.sum(), math.prod(x.shape[2:])
         return (total if pixels == 1 else total * pixels).expand(x.shape[0])
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         bias, log_scale = self._parameters_for(x)
-        return (x + bias) * log_scale.exp(), self._log_det(x)
+        shift, scale = (self._along_channels(p, x) for p in (bias, log_scale.exp()))
+        return (x + shift) * scale, self._log_det(x, log_scale)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         bias, log_scale = self._parameters_for(y)
-        return y * (-log_scale).exp() - bias, -self._log_det(y)
+        opposite = -log_scale
+        shift, scale = (self._along_channels(p, y) for p in (bias, opposite.exp()))
+        return y * scale - shift, self._log_det(y, opposite)
 
     def bounds(self, box: Box | None = None) -> BiLipschitz:
         """``max exp(log_scale)`` and ``1 / min exp(log_scale)``: a diagonal map, tight."""

@@ -125,4 +125,6 @@ class Bijection(nn.Module):
 
 def sum_per_sample(x: Tensor) -> Tensor:
     """Sum over all dimensions but the first: ``(B, …) → (B,)``."""
+    if x.ndim == 2 and x.shape[1] == 1:  # a coupling in two dimensions: there is nothing to add
+        return x.squeeze(1)
     return x.sum(tuple(range(1, x.ndim)))  # one call, where flatten and sum are two

@@ -91,7 +91,8 @@ class LipschitzDense(Contraction):
         def tangent(v: Tensor) -> Tensor:
             for cosine, slope, weight in zip(cosines, slopes, hidden, strict=True):
                 new = torch.cat([apply(v, weight)] * self.activation.growth, dim=channel) * slope
-                v = torch.cat([cosine * v, new], dim=channel)
+                kept = (cosine * v).expand(*new.shape[:channel], *v.shape[channel:])
+                v = torch.cat([kept, new], dim=channel)
             return apply(v, last)
 
         return apply(x, last, self.last.bias), tangent

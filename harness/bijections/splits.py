@@ -63,7 +63,7 @@ class Halves(Split):
             message = f"a coupling with first={self.first} has nothing to change in {x.shape[1]}"
             raise ValueError(f"{message} channels")
         # One split: its gradient is one concatenation, where two slices would each fill a tensor.
-        first, second = torch.split(x, [self.first, x.shape[1] - self.first], dim=1)
+        first, second = x.split_with_sizes([self.first, x.shape[1] - self.first], dim=1)
         return first, second
 
     def together(self, first: Tensor, second: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks import results
+from benchmarks.inverse import solver
 from benchmarks.rounds import order, rounds
 from benchmarks.row import Row
 from benchmarks.sweep import compare as sweep
@@ -126,6 +127,18 @@ def test_throughput_counts_every_member(monkeypatch: pytest.MonkeyPatch) -> None
         16: 8.0,
         64: 12.0,
     }
+
+
+def test_fewer_evaluations_are_counted_to_the_same_residual(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = {row.setting.split()[0]: row for row in solver.rows(1)}
+    assert rows.keys() == {"symmetric", "Gaussian", "orthogonal"}
+    assert rows["symmetric"].median > 3  # docs/decisions/residual-blocks.md: 105 and 31
+    assert 1 <= rows["orthogonal"].median < 1.5
+    monkeypatch.setattr(solver, "MAXIMUM", 20)
+    with pytest.raises(AssertionError, match="did not converge"):
+        solver.rows(1)
 
 
 def test_who_does_not_train_is_found() -> None:

@@ -1,8 +1,7 @@
-"""Scale maps and volume-preserving couplings against other libraries, where they are installed."""
+"""Scale maps and volume-preserving couplings against other libraries."""
 
 import math
 
-import pytest
 import torch
 from torch import Tensor, nn
 
@@ -16,13 +15,15 @@ H = torch.linspace(-9, 9, 41, dtype=torch.float64)
 
 
 def test_the_soft_clip_is_zukos() -> None:
-    zuko = pytest.importorskip("zuko")
+    import zuko  # noqa: PLC0415
+
     theirs = zuko.transforms.MonotonicAffineTransform(torch.zeros_like(H), H)
     torch.testing.assert_close(SoftClip(1000.0).log(H), theirs.log_scale, rtol=1e-12, atol=0)
 
 
 def test_the_volume_preserving_coupling_is_freias() -> None:
-    modules = pytest.importorskip("FrEIA.modules")
+    from FrEIA import modules  # noqa: PLC0415
+
     inner = nn.Linear(2, 6).double()
     inner.weight.data = torch.randn(6, 2, generator=generator(0, "w"), dtype=torch.float64)
 

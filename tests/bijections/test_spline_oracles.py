@@ -14,11 +14,9 @@ from tests.networks import gaussian
 
 BINS, BOUND, COUNT = 6, 2.5, 300
 MINIMA = {"minimum_width": 0.01, "minimum_height": 0.02, "minimum_slope": 0.005}
-REASON = "a library of the extra `bench` is not installed"
 
 
 def _load(module: str) -> Any:
-    pytest.importorskip(module.partition(".")[0], reason=REASON)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # theirs
         return importlib.import_module(module)

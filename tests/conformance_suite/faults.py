@@ -44,8 +44,8 @@ def _beside(make: Callable[[torch.Generator], Bijection]) -> Factory:
 
 
 class WrongSign(ActNorm):
-    def _log_det(self, x: Tensor) -> Tensor:
-        return -super()._log_det(x)
+    def _log_det(self, x: Tensor, log_scale: Tensor) -> Tensor:
+        return -super()._log_det(x, log_scale)
 
 
 class Series(Residual):

@@ -1,4 +1,4 @@
-"""A pack of five against the same five cells one by one, over everything that can be packed."""
+"""A pack against the same cells one by one, over everything that can be packed."""
 
 from dataclasses import replace
 from itertools import product
@@ -22,7 +22,7 @@ from harness.training.loop import Member, Trained, train
 from tests.cells import run_alone
 
 SEEDS = range(5)
-STEPS = 50
+STEPS = 20
 SMALL: dict[str, dict[str, object]] = {
     "additive": {"couplings": 4, "width": 8},
     "affine": {"couplings": 4, "width": 8},
@@ -130,7 +130,7 @@ def test_a_pack_trains_what_its_members_would_alone(
     names: tuple[str, str, str], precision: str, tolerance: float
 ) -> None:
     cell = make_cell(*names, precision)
-    packed, alone = members(cell), members(cell)
+    packed, alone = members(cell)[:3], members(cell)[:3]
     together = run(cell, packed)
     apart = run(cell, *([member] for member in alone))
     for ours, theirs in zip(weights(packed), weights(alone), strict=True):

@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 from torch import Tensor, nn
 
-from benchmarks.training.contender import COUPLINGS, Network
+from benchmarks.training.contender import COUPLINGS, Flow, Network
 from benchmarks.training.peers.conditioner import layers
 
 
@@ -18,7 +18,9 @@ def log_scale(h: Tensor) -> Tensor:
     return nn.functional.logsigmoid(h + 2)
 
 
-def network(width: int) -> Network:
+def network(width: int, kind: Flow = "affine") -> Network:
+    if kind != "affine":
+        raise ValueError(f"FrEIA has no {kind}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # Its warnings at import are not ours to show.
@@ -40,4 +42,10 @@ def network(width: int) -> Network:
         mean: Tensor = (0.5 * (z * z).sum(1) + math.log(2 * math.pi) - log_det).mean()
         return mean
 
-    return Network(f"FrEIA {version('FrEIA')}", flow, loss)
+    return Network(
+        f"FrEIA {version('FrEIA')}",
+        flow,
+        loss,
+        lambda x: flow(x, jac=False)[0],
+        lambda z: flow(z, rev=True, jac=False)[0],
+    )

@@ -6,7 +6,7 @@ from importlib.metadata import version
 import torch
 from torch import Tensor, nn
 
-from benchmarks.training.contender import COUPLINGS, Network
+from benchmarks.training.contender import BINS, BOUND, COUPLINGS, FLOOR, Flow, Network
 from benchmarks.training.peers.conditioner import layers
 
 
@@ -18,7 +18,7 @@ class Conditioner(nn.Sequential):
         return y
 
 
-def network(width: int) -> Network:
+def network(width: int, kind: Flow = "affine") -> Network:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # Its warnings at import are not ours to show.
@@ -29,17 +29,32 @@ def network(width: int) -> Network:
     def conditioner(inputs: int, outputs: int) -> Conditioner:
         return Conditioner(*layers(inputs, width, outputs))
 
+    def coupling(mask: Tensor) -> nn.Module:
+        if kind == "affine":
+            return transforms.AffineCouplingTransform(mask, conditioner)  # type: ignore[no-any-return]
+        return transforms.PiecewiseRationalQuadraticCouplingTransform(  # type: ignore[no-any-return]
+            mask,
+            conditioner,
+            num_bins=BINS,
+            tails="linear",
+            tail_bound=BOUND,
+            min_bin_width=FLOOR,
+            min_bin_height=FLOOR,
+            min_derivative=FLOOR,
+        )
+
     steps = []
     for number in range(COUPLINGS):
         mask = torch.tensor([1, -1] if number % 2 else [-1, 1])
-        steps += [
-            transforms.ActNorm(2),
-            transforms.AffineCouplingTransform(mask, conditioner),
-        ]
+        steps += [transforms.ActNorm(2), coupling(mask)]
     flow = Flow(transforms.CompositeTransform(steps), StandardNormal([2]))
 
     def loss(x: Tensor) -> Tensor:
         mean: Tensor = -flow.log_prob(inputs=x).mean()
         return mean
 
-    return Network(f"nflows {version('nflows')}", flow, loss)
+    def inputs(z: Tensor) -> Tensor:
+        x: Tensor = flow._transform.inverse(z)[0]
+        return x
+
+    return Network(f"nflows {version('nflows')}", flow, loss, flow.transform_to_noise, inputs)

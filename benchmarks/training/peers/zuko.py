@@ -1,15 +1,16 @@
-"""zuko's RealNVP with the sigmoid as its scale: no ActNorm, so 32 parameters fewer.
+"""zuko's RealNVP with the sigmoid as its scale, or its spline: no ActNorm, so 32 parameters fewer.
 
 Its own scale, a soft-clipped exponential, is another flow, slower and less steady in training.
 """
 
 import warnings
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 from torch import Tensor, nn
 
-from benchmarks.training.contender import COUPLINGS, Network
+from benchmarks.training.contender import BINS, BOUND, COUPLINGS, FLOOR, Flow, Network
 
 
 def sigmoid_affine(zuko: Any) -> type:
@@ -25,15 +26,21 @@ def sigmoid_affine(zuko: Any) -> type:
     return SigmoidAffine
 
 
-def network(width: int) -> Network:
+def network(width: int, kind: Flow = "affine") -> Network:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import zuko  # noqa: PLC0415 - its warnings at import are not ours to show
 
+    univariate: Any = sigmoid_affine(zuko)
+    shapes: list[tuple[int, ...]] = [(), ()]
+    if kind == "spline":
+        univariate = partial(zuko.transforms.MonotonicRQSTransform, bound=BOUND, slope=FLOOR)
+        shapes = [(BINS,), (BINS,), (BINS - 1,)]
     flow = zuko.flows.RealNVP(
         features=2,
         transforms=COUPLINGS,
-        univariate=sigmoid_affine(zuko),
+        univariate=univariate,
+        shapes=shapes,
         hidden_features=(width, width),
         activation=nn.SiLU,
     )
@@ -42,4 +49,10 @@ def network(width: int) -> Network:
         mean: Tensor = -flow().log_prob(x).mean()
         return mean
 
-    return Network(f"zuko {version('zuko')}", flow, loss)
+    return Network(
+        f"zuko {version('zuko')}",
+        flow,
+        loss,
+        lambda x: flow().transform(x),
+        lambda z: flow().transform.inv(z),  # noqa: PLW0108 - built anew at each call
+    )

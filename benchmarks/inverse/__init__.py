@@ -1,0 +1,1 @@
+"""Inverses: of the flows that were trained, and of residual blocks."""
