@@ -53,7 +53,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"blocks": 2, "width": 8, "order": "random"},
         {"blocks": 2, "width": 8, "transformer": "additive"},
     ),
-    "revnet": ({"blocks": 1, "width": 4},),
+    "revnet": ({"levels": 1, "blocks": 1, "width": 4},),
     "reversible_transformer": ({"blocks": 1, "width": 4},),
     "free_form": ({"width": 4},),
     "tarflow": ({"blocks": 2, "width": 8},),

@@ -27,7 +27,7 @@ SMALL: dict[str, dict[str, object]] = {
     "additive": {"couplings": 4, "width": 8},
     "affine": {"couplings": 4, "width": 8},
     "flow_plus_plus": {"couplings": 1, "width": 8, "components": 3},
-    "free_form": {"width": 4},
+    "free_form": {"width": 4, "layers": 1},
     "glow": {"steps": 1, "width": 8},
     "iaf": {"blocks": 1, "width": 8},
     "maf": {"blocks": 1, "width": 8, "order": "random"},
