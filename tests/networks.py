@@ -75,7 +75,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         },
     ),
     "reversible_ode": ({"blocks": 1, "width": 6, "steps": 3},),
-    "revnet": ({"blocks": 1, "width": 4},),
+    "revnet": ({"levels": 1, "blocks": 1, "width": 4},),
     "reversible_transformer": ({"blocks": 1, "width": 4},),
     "free_form": ({"width": 4},),
     "tarflow": ({"blocks": 2, "width": 8},),

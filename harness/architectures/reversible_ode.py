@@ -6,12 +6,10 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from harness.architectures.coupling_flow import Mixing
+from harness.architectures.mixing import Mixing, mixed
 from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection
 from harness.bijections.chain import Chain
-from harness.bijections.linear import LULinear
-from harness.bijections.permutation import Permutation
 from harness.bijections.reshape import Flatten
 from harness.bijections.reversible_ode import ReversibleODE
 from harness.bijections.vector_field import VectorField
@@ -39,7 +37,7 @@ def reversible_ode(
     solver: Literal["euler", "midpoint", "rk4"] = "midpoint",
     steps: Annotated[int, Field(ge=1, le=10_000)] = 4,
     coupling: Annotated[float, Field(gt=0, le=1)] = 0.99,
-    mixing: Mixing = "lu",
+    mixing: Mixing = "lu",  # type: ignore[assignment]
     actnorm: bool = True,
 ) -> Bijection:
     """Neural ODE by an algebraically reversible solver: exact inverse, bounded both ways.
@@ -59,10 +57,7 @@ def reversible_ode(
     for _ in range(blocks):
         if actnorm:
             parts.append(ActNorm(dimension))
-        if mixing == "lu":
-            parts.append(LULinear(dimension, generator))
-        elif dimension > 2:  # of two halves of one entry each, either order is the same
-            parts.append(Permutation.random(dimension, generator))
+        parts += mixed(mixing, dimension, generator)
         field = VectorField(dimension // 2, width, layers, generator)
         parts.append(ReversibleODE(field, solver, steps, coupling))
     return Chain(parts)

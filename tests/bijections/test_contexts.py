@@ -89,6 +89,7 @@ def flow(given: object) -> Bijection:
         width=6,
         layers=1,
         order="reverse",
+        mixing={"name": "none"},
         actnorm=True,
         context=FEATURES,
     )

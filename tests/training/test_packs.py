@@ -29,7 +29,7 @@ SMALL: dict[str, dict[str, object]] = {
     "ffjord": {"steps": 2, "width": 4, "solver": "euler", "log_det": "hutchinson"},
     "ffjord_adaptive": {"width": 4, "layers": 1, "tolerance": 1e-2},
     "flow_plus_plus": {"couplings": 1, "width": 8, "components": 3},
-    "free_form": {"width": 4},
+    "free_form": {"width": 4, "layers": 1},
     "glow": {"steps": 1, "width": 8},
     "iaf": {"blocks": 1, "width": 8},
     "maf": {"blocks": 1, "width": 8, "order": "random"},
