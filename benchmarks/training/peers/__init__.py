@@ -12,7 +12,7 @@ library starts its slopes at 1.
 from benchmarks.training.contender import Network, Size
 from benchmarks.training.peers import freia, nflows, normflows, zuko
 
-PEERS = {"affine": (zuko, normflows, nflows, freia), "spline": (zuko, normflows, nflows)}
+PEERS = {"affine": (zuko, normflows, nflows, freia), "spline": (nflows, normflows, zuko)}
 """FrEIA 0.2 has no splines."""
 
 
