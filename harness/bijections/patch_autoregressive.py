@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from harness.bijections import triangular
-from harness.bijections.causal_transformer_bounds import outputs_on
 from harness.bijections.base import Bijection, BiLipschitz, Convergence, sum_per_sample
 from harness.bijections.box import Box
 from harness.bijections.causal_transformer import CausalTransformer
+from harness.bijections.causal_transformer_bounds import outputs_on
 from harness.bijections.given import check_alike, check_shape
 from harness.bijections.transformers import Transformer
 
@@ -83,8 +83,8 @@ class PatchAutoregressive(Bijection):
         """By :func:`~harness.bijections.triangular.by_coupling`, of T patches in turn.
 
         Dot-product attention has no Lipschitz constant (arXiv 2006.04710), but that of normalised
-        tokens has, for they are bounded: :mod:`~harness.bijections.causal_transformer_bounds`. So the
-        network has one everywhere, and a smaller one on a box.
+        tokens has, for they are bounded (:mod:`~harness.bijections.causal_transformer_bounds`). So
+        the network has one everywhere, and a smaller one on a box.
         """
         within = None if box is None else box.each(self._in_order)
         h, lipschitz = outputs_on(self.network, within)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from harness import registry
+from harness.bijections.box import Box
+from harness.bijections.causal_transformer import CausalLayer, CausalTransformer
 from harness.bijections.causal_transformer_bounds import (
     GELU_LIPSCHITZ,
     Tokens,
@@ -17,8 +19,6 @@ from harness.bijections.causal_transformer_bounds import (
     outputs_on,
     perceptron,
 )
-from harness.bijections.box import Box
-from harness.bijections.causal_transformer import CausalLayer, CausalTransformer
 from harness.bijections.patch_autoregressive import PatchAutoregressive
 from harness.conformance.bounds import bounds_on_a_box, corners_of, global_bounds, points_of
 from harness.conformance.candidate import perturb
