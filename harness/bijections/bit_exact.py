@@ -10,6 +10,7 @@ from harness.bijections.base import BiLipschitz
 from harness.bijections.box import Box
 from harness.bijections.coupling import Coupling
 from harness.bijections.coupling_bounds import shear_norm
+from harness.bijections.given import check_alike
 from harness.bijections.grid import Grid
 from harness.bijections.networks import EVERYTHING, Conditioner
 from harness.bijections.splits import Split
@@ -104,9 +105,11 @@ class BitExactCoupling(Coupling):
         self.grid, self.changed = grid, changed
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        check_alike("bit-exact coupling", x, next(self.conditioner.parameters()))
         return super().forward(self.grid.round(x), context)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        check_alike("bit-exact coupling", y, next(self.conditioner.parameters()))
         return super().inverse(self.grid.round(y), context)
 
     def bounds(self, box: Box | None = None) -> BiLipschitz:

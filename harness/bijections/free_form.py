@@ -8,6 +8,7 @@ from torch import Tensor
 
 from harness.bijections.base import Bijection, BiLipschitz, Convergence
 from harness.bijections.box import Box
+from harness.bijections.given import check_alike, check_shape
 from harness.bijections.networks import Conditioner
 
 
@@ -34,11 +35,18 @@ class FreeForm(Bijection):
         self.network, self.inverse_network = network, inverse_network
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self._check(x)
         return _moved(self.network, x)
+
+    def _check(self, x: Tensor) -> None:
+        weight = cast(Tensor, self.network.layers[0].weight)
+        check_shape("free-form flow", x, (weight.shape[1],))
+        check_alike("free-form flow", x, weight)
 
     def inverse_with_convergence(
         self, y: Tensor, context: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Convergence]:
+        self._check(y)
         x, log_det = _moved(self.inverse_network, y)
         with torch.no_grad():
             again = x + self.network(x)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from harness.bijections.base import Bijection, BiLipschitz
 from harness.bijections.box import Box
+from harness.bijections.given import check_layer
 from harness.bijections.networks import Conditioner
 
 Matrix = tuple[float, float, float, float]
@@ -45,6 +46,8 @@ class MomentumResidual(Bijection):
             message = "momentum residual block: the input's dimension 1 must be even, not of shape"
             raise ValueError(f"{message} {tuple(x.shape)}")
         first, second = x.chunk(2, dim=1)
+        network = cast(Conditioner, self.networks[0])
+        check_layer("momentum residual block", first, cast(Tensor, network.layers[0].weight))
         return first, second
 
     def _log_det(self, x: Tensor) -> Tensor:

@@ -130,6 +130,7 @@ class NeuralODE(Bijection):
             value, tangent = self.field.linearize(time, state[0], context)
             return value, log_determinant.rate(tangent, state[0], state[1])
 
+        self.field.check("neural ODE", x)
         carried: list[Tensor] = []
         grid, steps = self._grid(x, context, back=back)
         for time, size in grid:

@@ -70,10 +70,8 @@ class ReversibleODE(Bijection):
         return torch.cat([y, z], dim=1), -self._log_det(like)
 
     def _halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        self.field.check("reversible ODE", x, parts=2)
         half = self.field.dimension
-        if x.shape[1] != 2 * half:
-            message = f"reversible ODE: x must have {2 * half} dimensions, twice those of the"
-            raise ValueError(f"{message} vector field, not {x.shape[1]}")
         return x[:, :half], x[:, half:]
 
     def _change(self, time: float, size: float, z: Tensor, context: Tensor | None) -> Tensor:

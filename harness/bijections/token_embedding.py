@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.bijections.box import Box
+from harness.bijections.given import check_alike, shown
 from harness.bijections.networks import linear
 from harness.bijections.spectral import exact_norm
 
@@ -51,6 +52,12 @@ class TokenEmbedding(nn.Module):
         return math.sqrt(self.linear.out_features)
 
     def forward(self, x: Tensor) -> Tensor:
+        features = self.linear.in_features
+        tokens = "tokens" if self.places is None else len(self.places)
+        if x.ndim != 3 or x.shape[1] != features or tokens not in ("tokens", x.shape[2]):
+            wanted = shown((features, tokens))
+            raise ValueError(f"TokenEmbedding: the input must be {wanted}, not {tuple(x.shape)}")
+        check_alike("TokenEmbedding", x, self.linear.weight)
         hidden: Tensor = self.linear(x.transpose(1, 2))
         if self.places is not None:
             hidden = hidden + self.places

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.bijections.contraction import Tangent
+from harness.bijections.given import check_alike, check_context, check_shape
 from harness.bijections.networks import linear
 from harness.bijections.runge_kutta import Time
 from harness.bijections.spectral import exact_norm
@@ -38,6 +39,17 @@ class VectorField(nn.Module):
         for parameter in self.layers[-1].parameters():
             nn.init.zeros_(parameter)
         self.dimension, self.context = dimension, context
+
+    def check(self, name: str, x: Tensor, parts: int = 1) -> None:
+        """Refuse what is not ``(B, parts · D)`` in the precision and on the device of the weights.
+
+        Args:
+            name: Of the block.
+            x: What it is given.
+            parts: How many times D that is.
+        """
+        check_shape(name, x, (parts * self.dimension,))
+        check_alike(name, x, self._of_x())
 
     def forward(self, time: Time, x: Tensor, context: Tensor | None = None) -> Tensor:
         """``f(t, x)``, shape ``(B, D)``."""
@@ -75,11 +87,7 @@ class VectorField(nn.Module):
             beside = [x.new_full((len(x), 1), time)]
         if not self.context:
             return beside
-        if context is None or context.shape[1] != self.context:
-            found = "none" if context is None else f"one of {context.shape[1]}"
-            message = f"a vector field conditional on {self.context} features of 'context'"
-            raise ValueError(f"{message} was given {found}")
-        return [*beside, context]
+        return [*beside, check_context("vector field", context, self.context, x)]
 
     def _of_x(self) -> Tensor:
         weight: Tensor = self.layers[0].weight[:, : self.dimension]  # type: ignore[index]

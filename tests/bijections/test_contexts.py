@@ -180,6 +180,9 @@ def test_a_sample_has_its_own_context_and_no_other_moves_it(name: str) -> None:
 def test_a_context_that_is_missing_or_of_another_size_is_told(name: str) -> None:
     block, x = built(name)
     for function in (block, block.inverse):
-        for context, found in ((None, "none"), (gaussian(5, (FEATURES + 1,)), "one of 3")):
-            with pytest.raises(ValueError, match=f"'context'.* was given {found}"):
+        for context, found in (
+            (None, "none was"),
+            (gaussian(5, (FEATURES + 1,)), r"not of shape \(5, 3\)"),
+        ):
+            with pytest.raises(ValueError, match=f"'context' must be .* {found}"):
                 function(x, context)

@@ -10,19 +10,24 @@ from torch import Tensor
 
 from harness import registry
 from harness.bijections.actnorm import ActNorm
+from harness.bijections.adaptive_ode import AdaptiveODE
 from harness.bijections.base import Bijection
 from harness.bijections.batch_norm import BatchNorm
+from harness.bijections.bit_exact import BitExactCoupling
 from harness.bijections.causal_transformer import CausalTransformer
 from harness.bijections.chain import Chain
 from harness.bijections.coupling import Coupling
+from harness.bijections.free_form import FreeForm
 from harness.bijections.inverse import Inverse
 from harness.bijections.lipschitz_convolutions import LipschitzConvolutions
 from harness.bijections.lipschitz_network import LipschitzNetwork
 from harness.bijections.logit import Logit
 from harness.bijections.masked_autoregressive import MaskedAutoregressive
 from harness.bijections.masked_network import MaskedNetwork
+from harness.bijections.momentum import MomentumResidual
 from harness.bijections.multiscale import MultiScale
 from harness.bijections.networks import convolutional_network, mlp
+from harness.bijections.neural_ode import NeuralODE
 from harness.bijections.padding import ZeroPadding
 from harness.bijections.patch_autoregressive import PatchAutoregressive
 from harness.bijections.patches import Patches
@@ -30,9 +35,13 @@ from harness.bijections.permutation import Permutation
 from harness.bijections.reshape import Flatten, Squeeze
 from harness.bijections.residual import Residual
 from harness.bijections.residual_mlp import ResidualMLP
+from harness.bijections.reversible_ode import ReversibleODE
 from harness.bijections.scaling import Scaling
 from harness.bijections.splits import Alternating, Checkerboard
-from harness.bijections.transformers import Transformer
+from harness.bijections.strongly_monotone import StronglyMonotone
+from harness.bijections.token_networks import Attention
+from harness.bijections.transformers import Additive, Transformer
+from harness.bijections.vector_field import VectorField
 from harness.registry import Shape
 from harness.seeding import generator
 
@@ -120,6 +129,40 @@ WEIGHTED = {
     "residual": Case(
         lambda: Residual(LipschitzNetwork(5, 4, 1, 0.5, SOURCE)), (5,), VECTORS, "Residual"
     ),
+    "strongly monotone": Case(
+        lambda: StronglyMonotone(5, 4, 1, 0.5, 2.0, SOURCE), (5,), VECTORS, "Residual"
+    ),
+    "momentum residual": Case(
+        lambda: MomentumResidual([mlp(3, 3, 4, 1, SOURCE)], 0.5),
+        (6,), ((4,), (5,), (8,), (), (6, 6)), "momentum residual block",
+    ),
+    "bit-exact coupling": Case(
+        lambda: BitExactCoupling(2, mlp(2, 3, 4, 1, SOURCE), 3), (5,), VECTORS, "[Cc]oupling"
+    ),
+    "free-form": Case(
+        lambda: FreeForm(mlp(5, 5, 4, 1, SOURCE), mlp(5, 5, 4, 1, SOURCE)),
+        (5,), VECTORS, "free-form flow",
+    ),
+    "neural ODE": Case(
+        lambda: NeuralODE(VectorField(5, 4, 1, SOURCE), steps=2), (5,), VECTORS, "neural ODE"
+    ),
+    "neural ODE, corrected": Case(
+        lambda: NeuralODE(VectorField(5, 4, 1, SOURCE), steps=2, corrections=1),
+        (5,), VECTORS, "neural ODE",
+    ),
+    "adaptive neural ODE": Case(
+        lambda: AdaptiveODE(VectorField(5, 4, 1, SOURCE)), (5,), VECTORS, "neural ODE"
+    ),
+    "reversible ODE": Case(
+        lambda: ReversibleODE(VectorField(3, 4, 1, SOURCE), "midpoint", 2, 0.9),
+        (6,), ((3,), (4,), (), (6, 6)), "reversible ODE",
+    ),
+    "reversible transformer": Case(
+        lambda: Coupling(
+            2, Additive(), Attention(4, 3, 2, width=4, heads=2, generator=SOURCE), swap=True
+        ),
+        (5, 4), ((4, 4), (6, 4), (5, 5), (5,), (5, 4, 4)), "[Cc]oupling|Attention|TokenEmbedding",
+    ),
     "residual, images": Case(
         lambda: Residual(LipschitzConvolutions((1, 4, 4), 2, 0.5, SOURCE)),
         (1, 4, 4), ((2, 4, 4), (1, 8, 8), (1, 4), (16,)), "Residual",
@@ -191,7 +234,13 @@ def test_what_has_no_weights_takes_any_precision(name: str) -> None:
     assert y.dtype == log_det.dtype == torch.float64
 
 
+def _field() -> VectorField:
+    return VectorField(5, 4, 1, SOURCE, context=3)
+
+
 CONDITIONAL: dict[str, tuple[Callable[[], Bijection], Shape, str]] = {
+    "neural ODE": (lambda: NeuralODE(_field(), steps=2), (5,), "vector field"),
+    "adaptive neural ODE": (lambda: AdaptiveODE(_field()), (5,), "vector field"),
     "coupling": (lambda: _coupling("affine", 3), (5,), "Coupling"),
     "coupling, images": (lambda: _image_coupling(3), (2, 4, 4), "Coupling"),
     "masked": (lambda: _masked(3), (5,), "masked network"),
