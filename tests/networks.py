@@ -33,7 +33,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"steps": 2, "width": 8, "split": "checkerboard"},
     ),
     "ffjord": ({"steps": 3, "width": 6, "corrections": 6},),
-    "ffjord_adaptive": ({"width": 4, "layers": 1, "tolerance": 1e-2, "corrections": 6},),
+    "ffjord_adaptive": ({"width": 4, "layers": 1, "tolerance": 1e-2, "corrections": 5},),
     "flow_plus_plus": ({"couplings": 2, "width": 8, "components": 4},),
     "neural_spline_flow": (
         {"couplings": 2, "width": 8},

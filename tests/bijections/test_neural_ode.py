@@ -178,6 +178,17 @@ def test_bounds_hold_where_gradient_ascent_leads(method: str, factor: float) -> 
     assert_passed(bounds_on_a_box(flow, Box.of(x), climb=False))
 
 
+def test_a_way_back_has_the_log_det_of_its_own_steps() -> None:
+    flow, y = NeuralODE(field(size=0.5), "euler", 3).eval(), gaussian(4, (3,))
+    x, log_det, report = flow.inverse_with_convergence(y)
+    again = flow.inverse(y)
+    assert torch.equal(again[0], x)
+    assert torch.equal(again[1], log_det)
+    expected = torch.linalg.slogdet(jacobians(flow.inverse, y)).logabsdet
+    torch.testing.assert_close(log_det, expected, rtol=1e-10, atol=1e-10)
+    assert not report.converged.any()
+
+
 def test_a_correction_finds_the_inverse_of_the_map() -> None:
     f, x = field(size=0.5), gaussian(6, (3,))
     off = []
