@@ -44,7 +44,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"steps": 1, "width": 4, "levels": 1, "transformer": MIXTURE},
     ),
     "ffjord": ({"steps": 3, "width": 6, "corrections": 6},),
-    "ffjord_adaptive": ({"width": 4, "layers": 1, "tolerance": 1e-2, "corrections": 6},),
+    "ffjord_adaptive": ({"width": 4, "layers": 1, "tolerance": 1e-2, "corrections": 5},),
     "bilipnet": ({"blocks": 2, "width": 6, "layers": 2},),
     "bit_exact": ({"couplings": 3, "width": 8},),
     "flow_plus_plus": ({"couplings": 2, "width": 8, "components": 4},),

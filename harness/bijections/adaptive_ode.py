@@ -9,11 +9,11 @@ from harness.bijections.base import BiLipschitz
 from harness.bijections.box import Box
 from harness.bijections.flow_log_determinant import FlowLogDeterminant
 from harness.bijections.neural_ode import Grid, NeuralODE, inverted, power
-from harness.bijections.runge_kutta import DOPRI5, DOPRI5_ERROR, Time, growth, increment
+from harness.bijections.runge_kutta import DOPRI5, DOPRI5_ERROR, Time, growth, slopes, weighted
 from harness.bijections.vector_field import VectorField
 
-COARSEST, FINEST = 2, 20
-"""Steps are of sizes ``2^-2`` to ``2^-20``."""
+COARSEST, FINEST = 2, 16
+"""Steps are of sizes ``2^-2`` to ``2^-16``."""
 
 
 class AdaptiveODE(NeuralODE):
@@ -39,6 +39,8 @@ class AdaptiveODE(NeuralODE):
     Raises:
         ValueError: A tolerance not in (0, 1), or no steps.
     """
+
+    branches = True
 
     def __init__(
         self,
@@ -104,8 +106,9 @@ class AdaptiveODE(NeuralODE):
         def derivative(time: Time, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             return (self.field(time, state[0], context),)
 
-        (change,) = increment(DOPRI5, derivative, time, size, (x,))
-        (error,) = increment(DOPRI5_ERROR, derivative, time, size, (x,))
+        found = slopes(DOPRI5_ERROR, derivative, time, size, (x,))
+        (change,) = weighted(size, DOPRI5.weights, found[:-1])
+        (error,) = weighted(size, DOPRI5_ERROR.weights, found)
         return change, error
 
     def bounds(self, box: Box | None = None) -> BiLipschitz:

@@ -37,7 +37,7 @@ class NeuralODE(Bijection):
     of the solver, and not that of the map which the solver makes: so it reports by how much the
     two miss, as measured by integrating forth and back once more. A correction takes what was
     missed away, ``x ← x + G(y) - G(F(x))`` with G the way back; the error shrinks each time by as
-    much as one way back leaves of it. Nothing branches on data.
+    much as one way back leaves of it.
 
     Args:
         field: f.
@@ -48,9 +48,14 @@ class NeuralODE(Bijection):
         in_evaluation: The log-det otherwise, likewise. The way back has its own log-det, and a
             corrected inverse that of the map.
 
+    Attributes:
+        branches: Whether it may look at values, and so correct no longer than it must.
+
     Raises:
         ValueError: An unknown method, no steps, or fewer than no corrections.
     """
+
+    branches = False
 
     def __init__(
         self,
@@ -172,6 +177,8 @@ class NeuralODE(Bijection):
             tolerance = (16 + there.steps) * torch.finfo(y.dtype).eps
             missed = _relative(there.end - y, size)
             converged = converged | (better & ((off <= tolerance) | (missed <= tolerance)))
+            if self.branches and bool(converged.all()):
+                break
             if left:
                 x = best - torch.where(better.unsqueeze(1), again.end - guess, 0)
         return best, Convergence(iterations, residual, converged)

@@ -71,22 +71,29 @@ def increment(
     method: Method, derivative: Derivative, time: Time, size: Time, state: State
 ) -> State:
     """``h Σ b_i k_i``: what a step adds."""
-    slopes: list[State] = []
+    return weighted(size, method.weights, slopes(method, derivative, time, size, state))
+
+
+def slopes(
+    method: Method, derivative: Derivative, time: Time, size: Time, state: State
+) -> list[State]:
+    """All ``k_i``."""
+    found: list[State] = []
     for node, row in zip(method.nodes, method.stages, strict=True):
-        inner = _plus(state, _weighted(size, row, slopes)) if any(row) else state
-        slopes.append(derivative(time + node * size, inner))
-    return _weighted(size, method.weights, slopes)
+        inner = _plus(state, weighted(size, row, found)) if any(row) else state
+        found.append(derivative(time + node * size, inner))
+    return found
 
 
 def _plus(state: State, change: State) -> State:
     return tuple(one + by for one, by in zip(state, change, strict=True))
 
 
-def _weighted(size: Time, weights: Sequence[float], slopes: Sequence[State]) -> State:
+def weighted(size: Time, weights: Sequence[float], found: Sequence[State]) -> State:
     """``h Σ w_i k_i``, of which at least one w is not 0."""
-    used = [(w, slope) for w, slope in zip(weights, slopes, strict=True) if w]
+    used = [(w, slope) for w, slope in zip(weights, found, strict=True) if w]
     changes = []
-    for number in range(len(slopes[0])):
+    for number in range(len(found[0])):
         (first, slope), *rest = used
         total = first * slope[number]
         for weight, slope in rest:
@@ -103,8 +110,8 @@ def growth(method: Method, product: float) -> float:
     polynomial: for methods whose numbers are not negative, the first terms of ``exp(hL)``, for
     :data:`DOPRI5` more than that. A step moves differences by at least ``2 - p(hL)`` of them.
     """
-    slopes: list[float] = []
+    found: list[float] = []
     for row in method.stages:
-        inner = sum(abs(a) * slope for a, slope in zip(row, slopes, strict=True) if a)
-        slopes.append(product * (1 + inner))
-    return 1 + sum(abs(b) * slope for b, slope in zip(method.weights, slopes, strict=True) if b)
+        inner = sum(abs(a) * slope for a, slope in zip(row, found, strict=True) if a)
+        found.append(product * (1 + inner))
+    return 1 + sum(abs(b) * slope for b, slope in zip(method.weights, found, strict=True) if b)
