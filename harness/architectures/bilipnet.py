@@ -38,15 +38,15 @@ def bilipnet(
 ) -> Bijection:
     """BiLipNet: every block's singular values within [smallest, largest], whatever it learns.
 
-    Strongly monotone Lipschitz layers between orthogonal ones, arXiv 2402.01344. All in all
-    singular values stay within ``smallest^blocks`` and ``largest^blocks``, which training cannot
-    change, and for that reason there is no ActNorm. A block scales what its ``width`` units do not
-    see by ``smallest``, so the width should not be below the dimension.
+    Strongly monotone Lipschitz layers behind orthogonal ones, arXiv 2402.01344; the paper's last
+    orthogonal layer is left out, for a normal latent does not see it. All in all singular values
+    stay within ``smallest^blocks`` and ``largest^blocks``, which training cannot change, and for
+    that reason there is no ActNorm. A block scales what its ``width`` units do not see by
+    ``smallest``, so the width should not be below the dimension.
     """
     dimension = math.prod(shape)
     parts: list[Bijection] = [Flatten(shape)]
     for _ in range(blocks):
         parts.append(Cayley(dimension, generator))
         parts.append(StronglyMonotone(dimension, width, layers, smallest, largest, generator))
-    parts.append(Cayley(dimension, generator))
     return Chain(parts)

@@ -22,18 +22,20 @@ from harness.bijections.lipschitz_dense import LipschitzDense
 from harness.bijections.lipschitz_network import LipschitzNetwork
 from harness.bijections.multiscale import MultiScale
 from harness.bijections.networks import Conditioner
+from harness.bijections.nonexpansive import Nonexpansive
 from harness.bijections.permutation import Permutation
 from harness.bijections.residual import Residual
+from harness.bijections.strongly_monotone import StronglyMonotone
 from harness.training.batched_coupling import BatchedCoupling, runs_together
 from harness.training.batched_layers import BatchedActNorm, BatchedPermutation, Layer, run
 from harness.training.batched_residual import BatchedResidual
 from harness.training.perceptron import BatchedPerceptron, Perceptron
 from harness.training.vectorized import State, Vectorized, VectorizedBijection
 
-CONTAINERS = (Chain, Coupling, MultiScale, nn.ModuleList)
+CONTAINERS = (Chain, Coupling, MultiScale, StronglyMonotone, nn.ModuleList)
 """Hold no weights themselves: they call their parts, and rearrange what comes and goes."""
 
-CONTRACTIONS = (LipschitzConvolutions, LipschitzDense, LipschitzNetwork)
+CONTRACTIONS = (LipschitzConvolutions, LipschitzDense, LipschitzNetwork, Nonexpansive)
 """What a residual block's weights are known to be normalised by."""
 
 
