@@ -130,6 +130,10 @@ def test_each_summand_of_attention_is_reached_up_to_its_norms() -> None:
         one.ask.weight[0, 1] = 5.0  # q = 5 u₂ = 0, so that dq alone moves the scores
     # ‖dv‖ = 2 and ‖v‖ ‖k‖ ‖dq‖ = 2 · 3 · 5
     assert float(attention(one, tokens)(tokens.rate)[1]) == pytest.approx(2 + 2 * 3 * 5)
+    with torch.no_grad():
+        one.ask.weight[:4] = 0
+        one.ask.weight[0, 0], one.ask.weight[2, 1] = 5.0, 3.0  # and now k = 0, and dk alone does
+    assert float(attention(one, tokens)(tokens.rate)[1]) == pytest.approx(2 + 2 * 5 * 3)
 
 
 def test_gelu_is_no_steeper() -> None:
