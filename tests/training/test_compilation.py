@@ -27,15 +27,12 @@ from tests.command import Command
 STEPS = 12
 ENOUGH = 10**9
 COUPLED = {"name": "affine", "couplings": 1, "width": 3, "layers": 1}
-BELIEVED = True
-"""What the processor can do: TorchInductor would compile a program to see, in every new folder."""
 PENALTY = {"name": "finite_difference", "weight": 0.1, "every": 3}
 
 
 @pytest.fixture(autouse=True)
 def _cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("torch._inductor.config.cpp.vec_isa_ok", BELIEVED)
 
 
 def trained(
@@ -203,9 +200,11 @@ print(compiler.programs, compiler.note)
 
 
 def environment(cache: Path) -> dict[str, str]:
-    """Of a process that keeps its programs there."""
-    believed = str(int(BELIEVED))
-    return {**os.environ, "XDG_CACHE_HOME": str(cache), "TORCHINDUCTOR_VEC_ISA_OK": believed}
+    """Of a process that keeps its programs there, and believes the processor what it can do.
+
+    TorchInductor would compile a program to find out, in every new folder.
+    """
+    return {**os.environ, "XDG_CACHE_HOME": str(cache), "TORCHINDUCTOR_VEC_ISA_OK": "1"}
 
 
 def start(cache: Path) -> "subprocess.Popen[str]":
