@@ -29,6 +29,8 @@ PAPER: dict[str, tuple[str, str]] = {
     "residual_flow": EVERYWHERE,
     "residual_image": EVERYWHERE,
     "i_densenet": EVERYWHERE,
+    # x' = f(t, x) over unit time: exp(Lip(f)) both ways; of a solver's steps likewise.
+    "ffjord": EVERYWHERE,
 }
 # Not in the paper. Masked autoregressive blocks are triangular as couplings are.
 DERIVED: dict[str, tuple[str, str]] = {
@@ -38,10 +40,18 @@ DERIVED: dict[str, tuple[str, str]] = {
     "bilipnet": EVERYWHERE,
     "bit_exact": EVERYWHERE,
     "momentum_residual": EVERYWHERE,
+    # A map whose steps are chosen by its input jumps; between jumps it is as the one above.
+    "ffjord_adaptive": BOX,
+    "reversible_ode": EVERYWHERE,
+    # Additive couplings.
+    "revnet": EVERYWHERE,
+    "reversible_transformer": EVERYWHERE,
+    # Of the inverse, which is learned, nothing is known.
+    "free_form": ("finite", "unknown"),
     "neural_spline_flow": EVERYWHERE,
     "flow_plus_plus": BOX,
 }
-UNKNOWN: set[str] = set()
+UNKNOWN = {"free_form"}
 """Architectures of which no bound is derived."""
 
 
