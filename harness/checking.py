@@ -16,7 +16,7 @@ from rich.table import Table as RichTable
 from harness import registry
 from harness.bijections.base import Bijection
 from harness.conformance.candidate import Candidate
-from harness.conformance.registered import SMALLEST, candidate
+from harness.conformance.registered import PARTS, SMALLEST, candidate, within_an_architecture
 from harness.conformance.row import Row
 from harness.conformance.suite import steps
 from harness.errors import InputError, allowed_and_nearest
@@ -26,10 +26,11 @@ from harness.results.render import drawing, jsonable
 
 
 def named(name: str, shape: str | None) -> Candidate:
-    """The registered architecture of that name, or the factory ``module:factory``.
+    """The architecture, or part of one, of that name, or the factory ``module:factory``.
 
     Args:
-        name: Either.
+        name: Of an architecture; else of a transformer, a scale map or a mixing, which is checked
+            within an architecture that takes it; or of a factory.
         shape: Of one input, as ``2`` or ``1,8,8``; the smallest that is taken if left out.
 
     Raises:
@@ -38,9 +39,18 @@ def named(name: str, shape: str | None) -> Candidate:
     wanted = None if shape is None else parsed(shape)
     if ":" in name:
         return _of_a_factory(name, wanted)
+    axes = [axis for axis in registry.AXES if name in registry.names(axis)]
+    parts = [axis for axis in PARTS if axis in axes]
     try:
+        if parts and "architecture" not in axes:
+            return within_an_architecture(parts[0], name, wanted)
         return candidate(registry.resolve("architecture", name), wanted)
     except UnresolvedError as error:
+        if axes:
+            message = f"{name!r} is a {axes[0].replace('_', ' ')}, and check is of architectures"
+            raise InputError(
+                f"{message} and of the parts of networks: {', '.join(PARTS)}"
+            ) from None
         raise InputError(f"{error} (a factory of your own: module:factory)") from None
     except ValueError as error:
         raise InputError(f"{name} cannot be built: {error}") from None

@@ -150,7 +150,8 @@ def _list_bounds(axis: str | None, *, as_json: bool) -> None:
 @app.command()
 def check(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="An architecture, or module:factory of your own.")
+        str,
+        typer.Argument(metavar="NAME", help="An architecture, a part of one, or module:factory."),
     ],
     shape: Annotated[
         str | None, typer.Option(help="Of one input: 2, or 1,8,8; the smallest if left out.")

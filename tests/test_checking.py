@@ -1,11 +1,15 @@
 """The verb ``check``: of what is registered, of one's own, and of what is no such thing."""
 
 import json
+import math
 import sys
 from pathlib import Path
 
 import pytest
 
+from harness import registry
+from harness.checking import named
+from harness.conformance.registered import PARTS
 from tests.command import Command
 
 OWN = """
@@ -17,8 +21,8 @@ from harness.bijections.lipschitz_network import LipschitzNetwork
 from harness.registry import entry
 
 class Negated(ActNorm):
-    def _log_det(self, x):
-        return -super()._log_det(x)
+    def _log_det(self, x, log_scale):
+        return -super()._log_det(x, log_scale)
 
 def good(shape, generator):
     return LULinear(*shape, generator)
@@ -95,12 +99,37 @@ def test_a_shape_that_is_taken_is_found(innbench: Command) -> None:
     assert json.loads(innbench("check", "own_flows:images", "--json").out)["shape"] == [1, 4, 4]
 
 
+# A name that an architecture has too is that one's.
+ONLY_PARTS = sorted(
+    {name for axis in PARTS for name in registry.names(axis)}.difference(
+        registry.names("architecture")
+    )
+)
+
+
+@pytest.mark.parametrize("name", ONLY_PARTS)
+def test_a_part_is_checked_within_an_architecture_that_takes_it(name: str) -> None:
+    found = named(name, None)
+    # A label leaves out a mixing that is the default.
+    assert found.name == "additive" if name == "permutation" else f"={name}" in found.name
+    assert math.prod(found.shape) > 2
+    assert named(name, "6" if len(found.shape) == 1 else "1,8,8").shape in ((6,), (1, 8, 8))
+
+
+def test_what_is_checked_of_a_part_depends_on_it(innbench: Command) -> None:
+    said = json.loads(innbench("check", "cayley", "--json").out)
+    assert said["name"] == "additive(mixing=cayley)"
+    assert said["passed"]
+
+
 @pytest.mark.usefixtures("own")
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["afine"], "unknown architecture 'afine'; allowed: "),
         (["afine"], "did you mean 'affine'?"),
+        (["checkerboard"], "'checkerboard' is a dataset, and check is of architectures and of"),
+        (["exp", "--shape", "1"], "exp cannot be built: no architecture takes the scale map 'exp'"),
         (["affine", "--shape", "1"], "affine cannot be built: affine splits its input"),
         (["glow", "--shape", "2"], "glow cannot be built: glow needs images"),
         (["affine", "--shape", "2,x"], "--shape is one number, or three as in 1,8,8; got '2,x'"),

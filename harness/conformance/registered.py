@@ -1,5 +1,6 @@
-"""Registered architectures as candidates, on the smallest shape that each takes."""
+"""Registered entries as candidates, on the smallest shape that each takes."""
 
+import math
 from collections.abc import Iterator
 from functools import partial
 
@@ -8,10 +9,14 @@ import torch
 from harness import registry
 from harness.bijections.base import Bijection
 from harness.conformance.candidate import Candidate
-from harness.registry import Choice, Combination, Shape, UnresolvedError
+from harness.registry import Choice, Combination, Nested, Shape, UnresolvedError
 
 SMALLEST: tuple[Shape, ...] = ((2,), (3,), (4,), (1, 4, 4), (1, 8, 8), (3, 16, 16))
 """Shapes that are tried in turn."""
+OF_PARTS: tuple[Shape, ...] = ((4,), *SMALLEST[3:])
+"""Shapes for what is a part of networks: of two dimensions there is little to mix or to centre."""
+PARTS = ("transformer", "scale_map", "mixing")
+"""Axes of what architectures are made of."""
 
 
 def candidate(choice: Choice, shape: Shape | None = None) -> Candidate:
@@ -30,6 +35,41 @@ def candidate(choice: Choice, shape: Shape | None = None) -> Candidate:
             return Candidate(label, one, build, entry.branches)
         refusals.append(refused)
     raise ValueError(refusals[0])
+
+
+def within_an_architecture(axis: str, name: str, shape: Shape | None = None) -> Candidate:
+    """A part of networks, in the architecture that takes it on the smallest shape.
+
+    Args:
+        axis: One of :data:`PARTS`.
+        name: Of the entry.
+        shape: Of an input; the smallest if left out.
+
+    Raises:
+        ValueError: No architecture takes it, or none on that shape.
+    """
+    found = [
+        one
+        for architecture in registry.names("architecture")
+        for parameter, field in registry.get(
+            "architecture", architecture
+        ).parameters.model_fields.items()
+        if any(isinstance(mark, Nested) and mark.axis == axis for mark in field.metadata)
+        for one in _hosted({"name": architecture, parameter: name}, shape)
+    ]
+    if not found:
+        where = "" if shape is None else f" on the shape {shape}"
+        raise ValueError(f"no architecture takes the {axis.replace('_', ' ')} {name!r}{where}")
+    return min(found, key=lambda one: math.prod(one.shape))
+
+
+def _hosted(written: dict[str, str], shape: Shape | None) -> Iterator[Candidate]:
+    for one in (shape,) if shape else OF_PARTS:
+        try:
+            yield candidate(registry.resolve("architecture", written), one)
+        except (UnresolvedError, ValueError):
+            continue
+        return
 
 
 def _build(choice: Choice, shape: Shape, generator: torch.Generator) -> Bijection:
