@@ -35,10 +35,12 @@ def residual(
     layers: Annotated[int, Field(ge=1)] = 2,
     coefficient: Annotated[float, Field(gt=0, lt=1)] = 0.9,
     actnorm: bool = True,
+    accelerated: bool = False,
 ) -> Bijection:
     """Invertible residual blocks (i-ResNet): bounded both ways by construction.
 
-    ``y = x + g(x)`` with ``Lip(g) ≤ coefficient``, arXiv 1811.00995; exact log-det.
+    ``y = x + g(x)`` with ``Lip(g) ≤ coefficient``, arXiv 1811.00995; exact log-det. The inverse is
+    a plain fixed-point iteration, or ``accelerated`` by Anderson's method.
     """
     dimension = math.prod(shape)
     parts: list[Bijection] = [Flatten(shape)]
@@ -46,5 +48,5 @@ def residual(
         if actnorm:
             parts.append(ActNorm(dimension))
         network = LipschitzNetwork(dimension, width, layers, coefficient, generator)
-        parts.append(Residual(network))
+        parts.append(Residual(network, accelerated=accelerated))
     return Chain(parts)

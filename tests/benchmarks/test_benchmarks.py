@@ -132,8 +132,11 @@ def test_throughput_counts_every_member(monkeypatch: pytest.MonkeyPatch) -> None
 def test_fewer_evaluations_are_counted_to_the_same_residual(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(solver, "TRAINED", {"checkerboard": 100})
     rows = {row.setting.split()[0]: row for row in solver.rows(1)}
-    assert rows.keys() == {"symmetric", "Gaussian", "orthogonal"}
+    assert rows.keys() == {"trained", "symmetric", "Gaussian", "orthogonal"}
+    assert rows["trained"].median > 1.2
+    assert [row.target for row in rows.values()] == [2.0, None, None, None]
     assert rows["symmetric"].median > 3  # docs/decisions/residual-blocks.md: 105 and 31
     assert 1 <= rows["orthogonal"].median < 1.5
     monkeypatch.setattr(solver, "MAXIMUM", 20)
