@@ -132,13 +132,14 @@ def test_throughput_counts_every_member(monkeypatch: pytest.MonkeyPatch) -> None
 def test_fewer_evaluations_are_counted_to_the_same_residual(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(solver, "TRAINED", {"checkerboard": 100})
+    monkeypatch.setattr(solver, "TRAINED", {"eight_gaussians": 100})
     rows = {row.setting.split()[0]: row for row in solver.rows(1)}
     assert rows.keys() == {"trained", "symmetric", "Gaussian", "orthogonal"}
-    assert rows["trained"].median > 1.2
+    assert rows["trained"].median > 1
     assert [row.target for row in rows.values()] == [2.0, None, None, None]
     assert rows["symmetric"].median > 3  # docs/decisions/residual-blocks.md: 105 and 31
     assert 1 <= rows["orthogonal"].median < 1.5
+    monkeypatch.setattr(solver, "TRAINED", {})
     monkeypatch.setattr(solver, "MAXIMUM", 20)
     with pytest.raises(AssertionError, match="did not converge"):
         solver.rows(1)
