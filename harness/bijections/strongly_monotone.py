@@ -7,7 +7,6 @@ from torch import Tensor
 
 from harness.bijections.base import Bijection, BiLipschitz, Convergence
 from harness.bijections.box import Box
-from harness.bijections.given import check_alike
 from harness.bijections.nonexpansive import Nonexpansive
 from harness.bijections.residual import Residual
 
@@ -66,8 +65,9 @@ class StronglyMonotone(Bijection):
     def inverse_with_convergence(
         self, y: Tensor, context: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Convergence]:
-        check_alike("StronglyMonotone", y, next(self.parameters()))
-        x, log_det, report = self.residual.inverse_with_convergence(y / self.mean)
+        # In the dtype that was given: the residual block refuses another than its own.
+        scaled = (y / self.mean).to(y.dtype)
+        x, log_det, report = self.residual.inverse_with_convergence(scaled)
         return x, log_det - self._log_mean(y), report
 
     def bounds(self, box: Box | None = None) -> BiLipschitz:

@@ -1,5 +1,6 @@
 """Does a bound hold?"""
 
+import copy
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -67,15 +68,17 @@ def bounds_of_parts(flow: Bijection, x: Tensor) -> list[Row]:
 def bounds_of_aligned_parts(flow: Bijection, x: Tensor) -> list[Row]:
     """Likewise with weights by :func:`harness.conformance.candidate.align`.
 
-    There one input is as good as another. A part that overflows is left out: its weights are such
-    as no training leads to.
+    There one input is as good as another. A part that overflows, in float32 too, is left out: its
+    weights are such as no training leads to, and rounding may have taken all of its values.
     """
-    finite = [
-        part
-        for part in parts(flow, x)
-        if jacobians(part.bijection, torch.cat([part.x, 10 * part.x])).isfinite().all()
-    ]
-    return _of_each(finite, climb=False)
+    return _of_each(filter(_is_finite, parts(flow, x)), climb=False)
+
+
+def _is_finite(part: Part) -> bool:
+    x = torch.cat([part.x, 10 * part.x])
+    with torch.no_grad():
+        single = copy.deepcopy(part.bijection).float()(x.float())
+    return all(bool(one.isfinite().all()) for one in (*single, jacobians(part.bijection, x)))
 
 
 def _of_each(some: Iterable[Part], *, climb: bool) -> list[Row]:

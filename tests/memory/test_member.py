@@ -105,8 +105,10 @@ def test_every_program_is_measured(names: tuple[str, str, str]) -> None:
     assert large[0] is not None
     assert large[1] is not None
     assert 0 < 10 * small < large[0]
-    # What is drawn on the host is of a fixed type: indices, noise, directions.
-    assert 1.2 < large[1] / large[0] < 2.1
+    # What is drawn on the host is of a fixed type: indices, noise, directions; and a bit-exact
+    # coupling computes in float64, whatever it is given.
+    least = 1.0 if names[0] == "bit_exact" else 1.2
+    assert least < large[1] / large[0] < 2.1
 
 
 def _of_batch(one: Cell, size: int) -> Cell:

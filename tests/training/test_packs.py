@@ -118,11 +118,12 @@ def logged(trained: Trained) -> list[float]:
 
 
 def test_only_what_iterates_or_draws_a_length_in_training_is_not_packed() -> None:
-    """An inverse by iteration, where it is used; a roulette, whose length decides the work."""
+    """An inverse by iteration, where it is used; a roulette or a solver that decides the work."""
     alone = {names[:2] for names in COMBINATIONS if names not in PACKABLE}
     iterates = {"bilipnet", "residual", "residual_image", "residual_flow", "i_densenet"}
     expected = {(architecture, "finite_difference") for architecture in iterates}
-    assert alone == expected | {("residual_flow", "none")}
+    adaptive = {("ffjord_adaptive", name) for name in ("none", "finite_difference")}
+    assert alone == expected | adaptive | {("residual_flow", "none")}
 
 
 @pytest.mark.parametrize(
