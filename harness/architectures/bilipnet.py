@@ -18,8 +18,13 @@ def _refuses(combination: Combination) -> str | None:
     smallest, largest = (
         float(str(combination.architecture.parameters[end])) for end in ("smallest", "largest")
     )
-    if smallest < largest:
+    if (largest - smallest) / (largest + smallest) < 1 and smallest < largest:
         return None
+    if smallest < largest:
+        return (
+            f"bilipnet's 'smallest' {smallest} is nothing beside its 'largest' {largest}: "
+            "its inverse would not converge"
+        )
     return (
         f"bilipnet's 'smallest' must be below its 'largest', and {smallest} beside {largest} is not"
     )

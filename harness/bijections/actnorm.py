@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from harness.bijections.base import Bijection, BiLipschitz
 from harness.bijections.box import Box
 from harness.bijections.over_channels import check_channels, check_dtype, check_input
+from harness.bijections.scaling import along_channels
 
 
 class ActNorm(Bijection):
@@ -34,9 +35,6 @@ class ActNorm(Bijection):
         self.log_scale = nn.Parameter(torch.zeros(channels))
         self.smallest = smallest
 
-    def _along_channels(self, parameter: Tensor, x: Tensor) -> Tensor:
-        return parameter.reshape(-1, *[1] * (x.ndim - 2)) if x.ndim > 2 else parameter
-
     def _parameters_for(self, x: Tensor) -> tuple[Tensor, Tensor]:
         bias, log_scale = self.bias, self.log_scale  # a module is slow to give them
         check_input(self, x, bias.shape[0])
@@ -49,13 +47,13 @@ class ActNorm(Bijection):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         bias, log_scale = self._parameters_for(x)
-        shift, scale = (self._along_channels(p, x) for p in (bias, log_scale.exp()))
+        shift, scale = (along_channels(p, x) for p in (bias, log_scale.exp()))
         return (x + shift) * scale, self._log_det(x, log_scale)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         bias, log_scale = self._parameters_for(y)
         opposite = -log_scale
-        shift, scale = (self._along_channels(p, y) for p in (bias, opposite.exp()))
+        shift, scale = (along_channels(p, y) for p in (bias, opposite.exp()))
         return y * scale - shift, self._log_det(y, opposite)
 
     def bounds(self, box: Box | None = None) -> BiLipschitz:
@@ -69,7 +67,7 @@ class ActNorm(Bijection):
         bias, log_scale = (p.detach().double() for p in (self.bias, self.log_scale))
 
         def scaled(x: Tensor) -> Tensor:
-            shift, log = (self._along_channels(p, x) for p in (bias, log_scale))
+            shift, log = (along_channels(p, x) for p in (bias, log_scale))
             return (x + shift) * log.exp()
 
         return box.each(scaled)

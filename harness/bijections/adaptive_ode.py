@@ -70,7 +70,7 @@ class AdaptiveODE(NeuralODE):
         sign, time = (-1.0, x.new_ones(len(x))) if back else (1.0, x.new_zeros(len(x)))
         level = torch.full_like(time, COARSEST, dtype=torch.int64)
         tried, taken = torch.zeros_like(level), torch.zeros_like(level)
-        sizes = x.new_zeros(self.steps + 1, len(x))
+        sizes = x.new_zeros(64, len(x))
         left = torch.ones_like(time)
         for _ in range(self.steps):
             moving = (left > 0) & (level <= FINEST)
@@ -81,6 +81,8 @@ class AdaptiveODE(NeuralODE):
             scale = self.tolerance * (1 + torch.maximum(x.abs(), (x + change).abs()))
             share = (error / scale).square().mean(1).sqrt()
             accepted = moving & (share <= 1)  # a NaN is not
+            if int(taken.max()) == len(sizes):
+                sizes = torch.cat([sizes, torch.zeros_like(sizes)])
             sizes.scatter_(0, taken.unsqueeze(0), torch.where(accepted, sign * size, 0)[None])
             tried, taken = tried + moving, taken + accepted
             x = torch.where(accepted.unsqueeze(1), x + change, x)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from harness.bijections.box import Box
-from harness.bijections.transformers import Additive, Affine, Transformer
+from harness.bijections.transformers import Additive, Affine, Transformer, halves
 
 
 class Entries(NamedTuple):
@@ -55,7 +55,7 @@ def entries(
     if type(transformer) is not Affine:
         return None
     of_scale, of_shift = sensitivity.chunk(2)
-    raw, shift = _halves(h)
+    raw, shift = halves(h)
     gain = transformer.gain_on(raw)
     first = transformer.order == "shift_first"
     moved = (x.plus(shift) if first else x).largest
@@ -73,7 +73,7 @@ def undo(transformer: Transformer, y: Box, h: Box) -> Box | None:
         return y.plus(_minus(h))
     if type(transformer) is not Affine:
         return transformer.preimage(y, h)
-    raw, shift = _halves(h)
+    raw, shift = halves(h)
     values = transformer.gain_on(raw).values
     reciprocal = Box(1 / values.upper, 1 / values.lower)
     if transformer.order == "shift_first":
@@ -88,8 +88,3 @@ def _rows(factor: Tensor, matrix: Tensor) -> Tensor:
 
 def _minus(box: Box) -> Box:
     return Box(-box.upper, -box.lower)
-
-
-def _halves(h: Box) -> tuple[Box, Box]:
-    (raw_lower, shift_lower), (raw_upper, shift_upper) = (end.chunk(2) for end in h)
-    return Box(raw_lower, raw_upper), Box(shift_lower, shift_upper)

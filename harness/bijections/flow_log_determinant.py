@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from harness.bijections.contraction import Tangent
 from harness.bijections.log_determinant import Estimator, one_each, random_signs
+from harness.bijections.vector_field import FieldTangent
 
 
 class FlowLogDeterminant(Estimator):
@@ -21,7 +21,7 @@ class FlowLogDeterminant(Estimator):
         """Its value before a step, ``(B, …)``."""
         raise NotImplementedError
 
-    def rate(self, tangent: Tangent, x: Tensor, carried: Tensor) -> Tensor:
+    def rate(self, tangent: FieldTangent, x: Tensor, carried: Tensor) -> Tensor:
         """Its derivative, by that of the vector field, ``v ↦ J_f v`` of ``(B, K, D)``."""
         raise NotImplementedError
 
@@ -41,7 +41,7 @@ class OfSteps(FlowLogDeterminant):
     def start(self, x: Tensor) -> Tensor:
         return _identity(x)
 
-    def rate(self, tangent: Tangent, x: Tensor, carried: Tensor) -> Tensor:
+    def rate(self, tangent: FieldTangent, x: Tensor, carried: Tensor) -> Tensor:
         return tangent(carried)
 
     def total(self, ends: Sequence[Tensor]) -> Tensor:
@@ -63,7 +63,7 @@ class Trace(FlowLogDeterminant):
     def start(self, x: Tensor) -> Tensor:
         return x.new_zeros(len(x))
 
-    def rate(self, tangent: Tangent, x: Tensor, carried: Tensor) -> Tensor:
+    def rate(self, tangent: FieldTangent, x: Tensor, carried: Tensor) -> Tensor:
         return tangent(_identity(x)).diagonal(dim1=1, dim2=2).sum(1)
 
     def total(self, ends: Sequence[Tensor]) -> Tensor:
@@ -89,7 +89,7 @@ class Hutchinson(Trace):
         super().__init__()
         self.register_buffer("signs", random_signs((rows, size), generator))
 
-    def rate(self, tangent: Tangent, x: Tensor, carried: Tensor) -> Tensor:
+    def rate(self, tangent: FieldTangent, x: Tensor, carried: Tensor) -> Tensor:
         v = one_each(self.signs, x).unsqueeze(1)
         return (v * tangent(v)).flatten(1).sum(1)
 

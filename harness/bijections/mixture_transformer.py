@@ -38,17 +38,18 @@ class MixtureOfLogistics(Transformer):
         self.components, self.parameters_per_element = components, 3 * components + 2
 
     def _unpacked(self, h: Tensor) -> tuple[Tensor, Tensor, Mixture]:
-        each = h.reshape(len(h), self.parameters_per_element, -1, *h.shape[2:])
+        count = self.parameters_per_element
+        each = h.reshape(len(h), count, h.shape[1] // count, *h.shape[2:])
         affine, weights, means, log_scales = torch.split(each, [2, *[self.components] * 3], dim=1)
-        means = means + self._start(each[0])
+        means = means + self._start(each, each.ndim - 1)
         log_scale, shift = affine.unbind(1)
         return log_scale, shift, Mixture(F.log_softmax(weights, dim=1), means, log_scales)
 
-    def _start(self, like: Tensor) -> Tensor:
-        """Where the means start, to be added to ``(K, …)`` of as many dimensions as ``like``."""
+    def _start(self, like: Tensor, dimensions: int) -> Tensor:
+        """Where the means start, to be added to ``(K, …)`` of so many dimensions."""
         ends = SPREAD if self.components > 1 else 0.0
         start = torch.linspace(-ends, ends, self.components, dtype=like.dtype, device=like.device)
-        return start.view(-1, *[1] * (like.ndim - 1))
+        return start.view(-1, *[1] * (dimensions - 1))
 
     def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         log_scale, shift, mixture = self._unpacked(h)
@@ -85,7 +86,7 @@ class MixtureOfLogistics(Transformer):
         """Of a and b, of the means and of the log-scales."""
         count, channels = self.parameters_per_element, h.lower.shape[0]
         each = h.each(lambda end: end.reshape(1, count, channels // count, *end.shape[2:]))
-        start = self._start(each.lower)
+        start = self._start(each.lower, each.lower.ndim)
         kinds = [torch.split(end, [2, *[self.components] * 3]) for end in each]
         affine, _, means, log_scales = (Box(*ends) for ends in zip(*kinds, strict=True))
         return affine, means.increasing(lambda end: end + start), log_scales

@@ -32,7 +32,7 @@ class MomentumResidual(Bijection):
         ValueError: No networks, or a momentum out of (0, 1); in a call, the input has no halves.
     """
 
-    def __init__(self, networks: Sequence[nn.Module], momentum: float) -> None:
+    def __init__(self, networks: Sequence[Conditioner], momentum: float) -> None:
         super().__init__()
         name = "momentum residual block"
         if not networks:
@@ -51,7 +51,7 @@ class MomentumResidual(Bijection):
         return first, second
 
     def _log_det(self, x: Tensor) -> Tensor:
-        of_a_step = x[0].numel() // 2 * math.log(self.momentum)
+        of_a_step = math.prod(x.shape[1:]) // 2 * math.log(self.momentum)
         return x.new_full((len(x),), len(self.networks) * of_a_step)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -159,6 +159,8 @@ class NeuralODE(Bijection):
 
         The residual is that of x, ``‖G(F(x)) - G(y)‖`` over ``‖x‖ + ‖y‖``. It has converged where
         that is rounding, or where ``F(x) - y`` is: then the condition of F makes the rest of it.
+        A way back that contracts, or folds, takes all points to nearly one: where ``F(x)`` and y
+        are not half of the digits near each other, the residual is no less than what they miss.
         """
         x = best = guess = back.end.detach()
         residual = torch.full_like(y[:, 0], torch.inf)
@@ -168,14 +170,16 @@ class NeuralODE(Bijection):
             there = self._integrated(x, context)
             again = self._integrated(there.end, context, back=True)
             size = _norm(x) + _norm(y)
+            missed = _relative(there.end - y, size)
+            eps = torch.finfo(y.dtype).eps
             off = _relative(again.end - guess, size)
+            off = torch.where(missed <= eps**0.5, off, torch.maximum(off, missed))
             iterations = iterations + torch.where(converged, 0, there.steps + again.steps)
             # A correction that is not a number, or no better, is not taken.
             better = ~converged & ((off < residual) | (residual == torch.inf))
             best = torch.where(better.unsqueeze(1), x, best)
             residual = torch.where(better, off, residual)
-            tolerance = (16 + there.steps) * torch.finfo(y.dtype).eps
-            missed = _relative(there.end - y, size)
+            tolerance = (16 + there.steps) * eps
             converged = converged | (better & ((off <= tolerance) | (missed <= tolerance)))
             if self.branches and bool(converged.all()):
                 break

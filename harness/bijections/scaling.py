@@ -65,7 +65,7 @@ class Scaling(Bijection):
 
 def along_channels(parameter: Tensor, x: Tensor) -> Tensor:
     """A parameter ``(C,)`` beside an input ``(B, C, …)``."""
-    return parameter.reshape(-1, *[1] * (x.ndim - 2))
+    return parameter.reshape(-1, *[1] * (x.ndim - 2)) if x.ndim > 2 else parameter
 
 
 def diagonal_bounds(scale: Tensor) -> BiLipschitz:

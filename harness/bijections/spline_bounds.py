@@ -9,6 +9,7 @@ import math
 from typing import NamedTuple
 
 from harness.bijections.base import BiLipschitz
+from harness.bijections.coupling_bounds import shear_norm
 
 
 def steepest(left: float, right: float, secant: float) -> float:
@@ -105,11 +106,6 @@ class Constants(NamedTuple):
             rate * conditioner_lipschitz if conditioner_lipschitz else 0.0
             for rate in self.parameter_gradients()
         ]
-        forward = _largest_singular_value(crosses[0], steep)
-        inverse = _largest_singular_value(crosses[1], 1 / flat if flat else math.inf)
+        forward = shear_norm(crosses[0], steep)
+        inverse = shear_norm(crosses[1], 1 / flat if flat else math.inf)
         return BiLipschitz(forward, inverse)
-
-
-def _largest_singular_value(cross: float, slope: float) -> float:
-    """``‖[[1, 0], [cross, slope]]‖₂``: half of the singular values' sum and difference."""
-    return (math.hypot(1 + slope, cross) + math.hypot(1 - slope, cross)) / 2

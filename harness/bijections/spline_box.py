@@ -180,8 +180,8 @@ def moved(x: Box, along: Axis, onto: Axis, bound: float) -> Box:
 
 
 def _reached(x: Box, knots: Box) -> Tensor:
-    """Which bins x may be in, by intervals of their knots."""
-    return (knots.lower[:-1] <= x.upper) & (knots.upper[1:] >= x.lower)
+    """Which bins x may be in, by intervals of their knots; all of which nothing is known."""
+    return ~((knots.lower[:-1] > x.upper) | (knots.upper[1:] < x.lower))
 
 
 def _over(reached: Tensor, values: Tensor, nothing: float) -> Tensor:

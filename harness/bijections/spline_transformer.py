@@ -66,7 +66,8 @@ class RationalQuadraticSpline(Transformer):
 
     def knots(self, h: Tensor) -> Knots:
         """The spline of each element; h has shape ``(B, (3K - 1) D, …)``."""
-        each = h.reshape(len(h), self.parameters_per_element, -1, *h.shape[2:])
+        count = self.parameters_per_element
+        each = h.reshape(len(h), count, h.shape[1] // count, *h.shape[2:])
         widths, heights, raw = torch.split(each, [self.bins, self.bins, self.bins - 1], dim=1)
         _, bound, minimum_width, minimum_height, low, high, _ = self.constants
         raw = raw + self._shift

@@ -191,14 +191,14 @@ class Affine(Transformer):
 
     def coupling_bounds_on(self, x: Box, h: Box, lipschitz: Lipschitz) -> BiLipschitz:
         """By :func:`scale_then_shift` or :func:`shift_then_scale`."""
-        raw, shift, channels = *_halves(h), len(x.lower)
+        raw, shift, channels = *halves(h), len(x.lower)
         constants = lipschitz(slice(channels)), lipschitz(slice(channels, None))
         if self.order == "shift_first":
             return shift_then_scale(x, shift, self.gain_on(raw), *constants)
         return scale_then_shift(x, self.gain_on(raw), *constants)
 
     def image(self, x: Box, h: Box) -> Box:
-        raw, shift = _halves(h)
+        raw, shift = halves(h)
         values = self.gain_on(raw).values
         return (
             x.plus(shift).times(values)
@@ -207,7 +207,7 @@ class Affine(Transformer):
         )
 
 
-def _halves(h: Box) -> tuple[Box, Box]:
+def halves(h: Box) -> tuple[Box, Box]:
     """Of scale and shift, in dimension 0, for a box has no batch."""
     (raw_lower, shift_lower), (raw_upper, shift_upper) = (end.chunk(2) for end in h)
     return Box(raw_lower, raw_upper), Box(shift_lower, shift_upper)

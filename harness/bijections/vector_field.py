@@ -1,17 +1,20 @@
 """The vector field of a neural ODE, its Jacobian and its Lipschitz constant."""
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.bijections.contraction import Tangent
 from harness.bijections.given import check_alike, check_context, check_shape
 from harness.bijections.networks import linear
 from harness.bijections.runge_kutta import Time
 from harness.bijections.spectral import exact_norm
+
+FieldTangent = Callable[[Tensor], Tensor]
+"""``v ↦ J_f(t, x) v`` of K tangents a sample, ``(B, K, D)``, for t and x that are settled."""
 
 
 class VectorField(nn.Module):
@@ -57,7 +60,7 @@ class VectorField(nn.Module):
 
     def linearize(
         self, time: Time, x: Tensor, context: Tensor | None = None
-    ) -> tuple[Tensor, Tangent]:
+    ) -> tuple[Tensor, FieldTangent]:
         """``f(t, x)`` and ``v ↦ J_f(t, x) v`` of tangents ``(B, K, D)``."""
         value, slopes = self._sweep(time, x, context)
 

@@ -45,6 +45,15 @@ def test_the_latent_has_as_many_dimensions_as_the_input(case: str) -> None:
 
 
 @architecture
+def test_a_batch_may_be_empty(case: str) -> None:
+    flow, shape = network(case)
+    z, log_det = flow(gaussian(0, shape))
+    x, back, report = flow.inverse_with_convergence(z)
+    assert (z.shape, x.shape) == ((0, math.prod(shape)), (0, *shape))
+    assert log_det.shape == back.shape == report.converged.shape == (0,)
+
+
+@architecture
 def test_only_the_given_generator_is_read(case: str) -> None:
     choice, shape = cases()[case]
     states = []

@@ -338,3 +338,18 @@ def test_volume_is_preserved_and_scales_are_not_all_one() -> None:
         assert determinants.abs().max() < 1e-10
         assert singular_values(coupling, x)[:, 0].max() > 1.1
         torch.testing.assert_close(coupling.inverse(y)[0], x)
+
+
+@pytest.mark.parametrize("network", [mlp, ResidualMLP])
+@pytest.mark.parametrize("name", sorted(registry.names("transformer")))
+def test_a_conditioner_that_is_lost_within_bounds_nothing(
+    network: Callable[..., nn.Module], name: str
+) -> None:
+    """Its last layer is zero, as at the start: 0 · ∞ must not pass for a bound."""
+    one = registry.build("transformer", registry.resolve("transformer", name))
+    inner = network(2, 3 * one.parameters_per_element, 4, 2, generator(0, "lost"))
+    with torch.no_grad():
+        next(inner.parameters()).fill_(math.nan)
+    flow = Coupling(2, one, inner)
+    for box in (None, Box.of(gaussian(4, (5,)))):
+        assert flow.bounds(box) == (math.inf, math.inf)

@@ -295,3 +295,20 @@ def test_entries_are_near_the_jacobian_of_a_small_box() -> None:
     assert (jacobian.tril(-1).abs() <= found.below).all()
     assert ((jacobian.tril(-1) / jacobian.diagonal().unsqueeze(1)).abs() <= found.relative).all()
     assert (found.below.triu() == 0).all()
+
+
+@pytest.mark.parametrize("end", [math.inf, math.nan])
+def test_a_spline_whose_knots_may_be_anywhere_claims_nothing(end: float) -> None:
+    """Of what is not known the tails are not all there is."""
+    flow = _coupling("spline").double()
+    perturb(flow, 0, 1.0)
+    shape = (5,)
+    box = Box(torch.full(shape, -end).double(), torch.full(shape, 9.0).double())
+    bounds, image = flow.bounds(box), flow.image(box)
+    everywhere = flow.bounds()
+    assert bounds.forward >= everywhere.forward or math.isinf(bounds.forward)
+    assert bounds.inverse >= everywhere.inverse or math.isinf(bounds.inverse)
+    assert image is not None
+    y, _ = flow(gaussian(64, shape))
+    outside = (y < image.lower) | (y > image.upper)  # a NaN claims nothing
+    assert not outside.any()

@@ -22,7 +22,7 @@ from tests.networks import gaussian, perturb
 
 def block(steps: int = 3, momentum: float = 0.7, *, image: bool = False) -> MomentumResidual:
     source = generator(steps, "momentum")
-    networks: list[nn.Module] = [
+    networks: list[Conditioner] = [
         convolutional_network(2, 2, 4, source) if image else mlp(2, 2, 8, 1, source)
         for _ in range(steps)
     ]

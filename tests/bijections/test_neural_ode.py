@@ -269,3 +269,21 @@ def test_divergence_is_a_result(value: float, corrections: int) -> None:
 def test_bad_arguments_are_told(make: Callable[[VectorField], NeuralODE], said: str) -> None:
     with pytest.raises(ValueError, match=f"neural ODE: {said}"):
         make(field())
+
+
+@pytest.mark.parametrize(("method", "rate"), [("euler", 7.2), ("midpoint", 15.0), ("rk4", 25.6)])
+@pytest.mark.parametrize("corrections", [0, 3])
+def test_a_way_back_that_contracts_does_not_converge_by_itself(
+    method: str, rate: float, corrections: int
+) -> None:
+    """It takes every point to nearly one, so that ``G(F(x)) = G(y)`` says nothing of x."""
+    flow = NeuralODE(linear_field(rate * torch.eye(2)), method, 8, corrections=corrections).float()
+    x = gaussian(16, (2,)).float()
+    with torch.no_grad():
+        y, _ = flow(x)
+        back, _, report = flow.inverse_with_convergence(y)
+    off = (back - x).norm(dim=1) / x.norm(dim=1)
+    assert not report.converged[off > 1e-3].any()
+    assert not (report.residual[off > 1e-3] <= 1e-4).any()
+    if not corrections:
+        assert (off > 1e-3).any()
