@@ -67,24 +67,6 @@ def entries(
     return Entries(gain.values, below, relative)
 
 
-def undo(transformer: Transformer, y: Box, h: Box) -> Box | None:
-    """A box around the x of all y and h in those boxes; ``None`` where none is known."""
-    if only_shifts(transformer):
-        return y.plus(_minus(h))
-    if type(transformer) is not Affine:
-        return transformer.preimage(y, h)
-    raw, shift = halves(h)
-    values = transformer.gain_on(raw).values
-    reciprocal = Box(1 / values.upper, 1 / values.lower)
-    if transformer.order == "shift_first":
-        return y.times(reciprocal).plus(_minus(shift))
-    return y.plus(_minus(shift)).times(reciprocal)
-
-
 def _rows(factor: Tensor, matrix: Tensor) -> Tensor:
     # Where the network does not look, no factor matters: not even an infinite one.
     return torch.where(matrix == 0, 0.0, factor.unsqueeze(-1) * matrix)
-
-
-def _minus(box: Box) -> Box:
-    return Box(-box.upper, -box.lower)

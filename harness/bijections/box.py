@@ -47,6 +47,10 @@ class Box(NamedTuple):
         """All sums, entry by entry."""
         return Box(self.lower + other.lower, self.upper + other.upper)
 
+    def negated(self) -> "Box":
+        """All -x."""
+        return Box(-self.upper, -self.lower)
+
     def linear(self, weight: Tensor, bias: Tensor | None = None) -> "Box":
         """The box around ``W x + b`` of a vector: ``W c ± |W| r`` of its centre and radius."""
         weight = weight.detach().to(self.lower.dtype)

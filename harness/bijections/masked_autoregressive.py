@@ -112,7 +112,7 @@ class MaskedAutoregressive(Bijection):
         """A box around ``F⁻¹(y)`` for every y in the box: the inverse's passes, on intervals."""
         x = Box(torch.zeros_like(box.lower), torch.zeros_like(box.upper))
         for number in range(len(box.lower)):
-            found = autoregressive_bounds.undo(self.transformer, box, self.network.image(x))
+            found = self.transformer.preimage(box, self.network.image(x))
             if found is None:
                 return None
             now = self.network.position == number

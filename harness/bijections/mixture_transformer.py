@@ -103,7 +103,7 @@ class MixtureOfLogistics(Transformer):
         affine, means, log_scales = self._boxes(h)
         log_scale, shift = (Box(*(end[number] for end in affine)) for number in (0, 1))
         gain = Box((-log_scale.upper).exp(), (-log_scale.lower).exp())
-        target = y.plus(Box(-shift.upper, -shift.lower)).times(gain)
+        target = y.plus(shift.negated()).times(gain)
         return bracket(target, means, log_scales)
 
 

@@ -82,7 +82,7 @@ class Conditioner(nn.Module):
         bound = SILU_LIPSCHITZ ** len(before) * norm(last, outputs)
         for layer in before:
             bound *= norm(layer)
-        return bound
+        return math.inf if math.isnan(bound) else bound  # 0 · inf: what is lost bounds nothing
 
     def image(self, box: Box) -> Box:
         """A box around the outputs, by interval bounds layer by layer."""

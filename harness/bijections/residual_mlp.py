@@ -1,5 +1,7 @@
 """A conditioner with skip connections."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -65,7 +67,7 @@ class ResidualMLP(nn.Module):
         bound = norm(self.start) * SILU_LIPSCHITZ * norm(self.end, outputs)
         for block in self.blocks:
             bound *= block.lipschitz()  # type: ignore[operator]
-        return bound
+        return math.inf if math.isnan(bound) else bound
 
     def image(self, box: Box) -> Box:
         """A box around the outputs, by interval bounds layer by layer."""

@@ -120,6 +120,9 @@ class Additive(Transformer):
     def image(self, x: Box, h: Box) -> Box:
         return x.plus(h)
 
+    def preimage(self, y: Box, h: Box) -> Box:
+        return y.plus(h.negated())
+
 
 class Affine(Transformer):
     """``y = x · g(h₁) + h₂`` or ``y = (x + h₂) · g(h₁)``.
@@ -205,6 +208,14 @@ class Affine(Transformer):
             if self.order == "shift_first"
             else x.times(values).plus(shift)
         )
+
+    def preimage(self, y: Box, h: Box) -> Box:
+        raw, shift = halves(h)
+        values = self.gain_on(raw).values
+        reciprocal = Box(1 / values.upper, 1 / values.lower)
+        if self.order == "shift_first":
+            return y.times(reciprocal).plus(shift.negated())
+        return y.plus(shift.negated()).times(reciprocal)
 
 
 def halves(h: Box) -> tuple[Box, Box]:
