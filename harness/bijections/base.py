@@ -102,7 +102,8 @@ class Bijection(nn.Module):
     def image(self, box: Box) -> Box | None:
         """A box around ``F(x)`` for every x in the box; ``None`` where none is known.
 
-        What a chain needs to bound its later blocks on a box.
+        What a chain needs to bound its later blocks on a box. An end of ±∞ or NaN claims nothing
+        of its entry, and whoever is given one may claim nothing that depends on it.
         """
         return None
 
