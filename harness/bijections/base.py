@@ -3,6 +3,8 @@
 Shapes: ``B`` batch, ``D`` dimensions of a vector, ``C, H, W`` channels, height, width of an image.
 """
 
+import math
+import sys
 from collections.abc import Iterable
 from functools import reduce
 from typing import NamedTuple
@@ -23,6 +25,21 @@ class BiLipschitz(NamedTuple):
 
     forward: float
     inverse: float
+
+    def then(self, other: "BiLipschitz") -> "BiLipschitz":
+        """Of two maps in turn: bounds multiply."""
+        return BiLipschitz(self.forward * other.forward, self.inverse * other.inverse).rounded_up()
+
+    def rounded_up(self) -> "BiLipschitz":
+        """Where float64 ends: the least normal number for one below it, and inf for a NaN.
+
+        The constant of a bijection is never 0, and a product of such bounds never ``inf · 0``.
+        """
+        return BiLipschitz(*map(_rounded_up, self))
+
+
+def _rounded_up(bound: float) -> float:
+    return math.inf if math.isnan(bound) else max(bound, sys.float_info.min)
 
 
 class Convergence(NamedTuple):
