@@ -20,7 +20,9 @@ class BiLipschitz(NamedTuple):
 
     ``‖F(a) - F(b)‖₂ ≤ forward · ‖a - b‖₂`` and ``‖F⁻¹(a) - F⁻¹(b)‖₂ ≤ inverse · ‖a - b‖₂``. Global,
     or on a box, and then of the Jacobian there: ``σ_max(J_F(x)) ≤ forward`` and
-    ``1 / σ_min(J_F(x)) ≤ inverse`` for every x in the box.
+    ``1 / σ_min(J_F(x)) ≤ inverse`` for every x in the box. A map with jumps, which rounds or
+    chooses its steps, has no global ones, and on a box those of the Jacobian that gradients are
+    made of.
     """
 
     forward: float
