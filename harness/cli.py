@@ -217,14 +217,13 @@ def run(
         raise InputError("--inline runs one cell at a time: leave out --workers")
     failed = _run(suite, store, address, workers, inline=inline)
     name = shlex.quote(suite)
+    _leaderboard(suite, store, BoardFormat.TABLE)
     if failed:
         _next(
             _with_store(f"innbench sql {shlex.quote(ATTEMPTS_SQL)}", store),
             _with_store(f"innbench run {name}", store),
-            _with_store(f"innbench leaderboard {name}", store),
         )
         raise typer.Exit(1)
-    _leaderboard(suite, store, BoardFormat.TABLE)
 
 
 ATTEMPTS_SQL = "select cell_id, status, message from attempts order by finished desc"

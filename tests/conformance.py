@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from harness.bijections.adaptive_ode import AdaptiveODE
 from harness.bijections.base import Bijection
+from harness.bijections.bit_exact import BitExactCoupling
 from harness.bijections.box import Box
 from harness.bijections.free_form import FreeForm
 from harness.bijections.mixture_transformer import MixtureOfLogistics
@@ -70,7 +71,7 @@ def _has_no_bound(module: nn.Module) -> bool:
     unlimited = isinstance(module, RationalQuadraticSpline) and (
         module.constants.maximum_slope == math.inf
     )
-    without = AdaptiveODE | Affine | FreeForm | MixtureOfLogistics
+    without = AdaptiveODE | BitExactCoupling | Affine | FreeForm | MixtureOfLogistics
     return unlimited or isinstance(module, without)
 
 

@@ -38,9 +38,10 @@ DERIVED: dict[str, tuple[str, str]] = {
     "iaf(transformer=affine(scale=sigmoid))": BOX,
     "tarflow(scale=exp)": BOX,
     "bilipnet": EVERYWHERE,
-    "bit_exact": EVERYWHERE,
     "momentum_residual": EVERYWHERE,
-    # A map whose steps are chosen by its input jumps; between jumps it is as the one above.
+    # A map that rounds, or chooses its steps by its input, jumps; between jumps it is as one
+    # that does not.
+    "bit_exact": BOX,
     "ffjord_adaptive": BOX,
     "reversible_ode": EVERYWHERE,
     # Additive couplings.

@@ -6,11 +6,13 @@ import json
 import re
 from operator import itemgetter
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from harness import registry
 from harness.probes import sampling
+from harness.probes.subject import Probe
 from tests.command import Command
 
 BAD = """
@@ -191,10 +193,33 @@ def test_a_cell_that_raises_is_an_attempt_and_the_others_go_on(
     assert "6 failed" in said.err
     assert said.err.count("Traceback") == 1
     assert "RuntimeError: the probe broke" in said.err
-    (command,) = re.findall(r"next: innbench sql '(.*)'", said.err)
+    (command,) = re.findall(r"next: innbench sql '(select .*)'", said.err)
     listed = json.loads(innbench("sql", command, "--json").out)
     assert [row["status"] for row in listed] == ["error"] * 6
+    assert "tiny: stability" in said.out
 
 
-def _raise() -> None:
+def test_a_run_ranks_what_is_done_though_a_cell_failed(
+    innbench: Command, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe = sampling.sampling
+    made: list[None] = []
+
+    def once_broken() -> Probe:
+        made.append(None)
+        return _raise() if len(made) == 1 else probe(samples=16)
+
+    tiny.write_text(tiny.read_text().replace("  - {name: sampling, samples: 16}", "  - sampling"))
+    with monkeypatch.context() as patch:
+        patch.setattr(sampling, "sampling", registry.entry(version=1)(once_broken))
+        registry.get.cache_clear()
+        said = innbench("run", str(tiny), "--inline")
+    registry.get.cache_clear()
+    assert said.code == 1
+    assert "1 failed" in said.err
+    assert "tiny: stability" in said.out
+    assert "next: innbench run" in said.err
+
+
+def _raise() -> NoReturn:
     raise RuntimeError("the probe broke")

@@ -46,9 +46,6 @@ def bit_exact(
             parts.append(Permutation.random(dimension, generator))
         swap = number % 2 == 1
         kept = dimension - first if swap else first
-        changed = dimension - kept
-        network = mlp(kept, changed, width, layers, generator)
-        parts.append(
-            BitExactCoupling(first, network, changed, integer_bits=integer_bits, swap=swap)
-        )
+        network = mlp(kept, dimension - kept, width, layers, generator)
+        parts.append(BitExactCoupling(first, network, integer_bits=integer_bits, swap=swap))
     return Chain(parts)

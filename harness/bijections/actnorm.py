@@ -61,7 +61,8 @@ class ActNorm(Bijection):
         log_scale = self.log_scale.detach().double()
         if not log_scale.isfinite().all():  # diverged: nothing is bounded
             return BiLipschitz(math.inf, math.inf)
-        return BiLipschitz(float(log_scale.max().exp()), float((-log_scale.min()).exp()))
+        largest, smallest = log_scale.max(), log_scale.min()
+        return BiLipschitz(float(largest.exp()), float((-smallest).exp())).rounded_up()
 
     def image(self, box: Box) -> Box:
         bias, log_scale = (p.detach().double() for p in (self.bias, self.log_scale))

@@ -3,6 +3,8 @@
 Shapes: ``B`` batch, ``D`` dimensions of a vector, ``C, H, W`` channels, height, width of an image.
 """
 
+import math
+import sys
 from collections.abc import Iterable
 from functools import reduce
 from typing import NamedTuple
@@ -18,11 +20,28 @@ class BiLipschitz(NamedTuple):
 
     ``‖F(a) - F(b)‖₂ ≤ forward · ‖a - b‖₂`` and ``‖F⁻¹(a) - F⁻¹(b)‖₂ ≤ inverse · ‖a - b‖₂``. Global,
     or on a box, and then of the Jacobian there: ``σ_max(J_F(x)) ≤ forward`` and
-    ``1 / σ_min(J_F(x)) ≤ inverse`` for every x in the box.
+    ``1 / σ_min(J_F(x)) ≤ inverse`` for every x in the box. A map with jumps, which rounds or
+    chooses its steps, has no global ones, and on a box those of the Jacobian that gradients are
+    made of.
     """
 
     forward: float
     inverse: float
+
+    def then(self, other: "BiLipschitz") -> "BiLipschitz":
+        """Of two maps in turn: bounds multiply."""
+        return BiLipschitz(self.forward * other.forward, self.inverse * other.inverse).rounded_up()
+
+    def rounded_up(self) -> "BiLipschitz":
+        """Where float64 ends: the least normal number for one below it, and inf for a NaN.
+
+        The constant of a bijection is never 0, and a product of such bounds never ``inf · 0``.
+        """
+        return BiLipschitz(*map(_rounded_up, self))
+
+
+def _rounded_up(bound: float) -> float:
+    return math.inf if math.isnan(bound) else max(bound, sys.float_info.min)
 
 
 class Convergence(NamedTuple):

@@ -9,7 +9,6 @@ from torch.func import functional_call
 from harness.bijections.base import BiLipschitz
 from harness.bijections.box import Box
 from harness.bijections.coupling import Coupling
-from harness.bijections.coupling_bounds import shear_norm
 from harness.bijections.given import check_alike
 from harness.bijections.grid import Grid
 from harness.bijections.networks import EVERYTHING, Conditioner
@@ -78,31 +77,27 @@ class BitExactCoupling(Coupling):
     Args:
         split: As of :class:`~harness.bijections.coupling.Coupling`.
         conditioner: t, likewise.
-        changed: How many numbers ``x_b`` has.
         integer_bits: i, of the grid.
         swap: As of a coupling.
         context: Likewise.
 
     Raises:
-        ValueError: ``changed`` is below 1, or ``integer_bits`` not from 0 to 64.
+        ValueError: ``integer_bits`` is not from 0 to 64.
     """
 
     def __init__(
         self,
         split: int | Split,
         conditioner: nn.Module,
-        changed: int,
         *,
         integer_bits: int = 8,
         swap: bool = False,
         context: int = 0,
     ) -> None:
-        if changed < 1:
-            raise ValueError(f"bit-exact coupling: changed must be at least 1, not {changed}")
         grid = Grid(integer_bits)
         shift, network = RoundedShift(grid), InDouble(conditioner)
         super().__init__(split, shift, network, swap=swap, context=context)
-        self.grid, self.changed = grid, changed
+        self.grid = grid
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         check_alike("bit-exact coupling", x, next(self.conditioner.parameters()))
@@ -113,19 +108,14 @@ class BitExactCoupling(Coupling):
         return super().inverse(self.grid.round(y), context)
 
     def bounds(self, box: Box | None = None) -> BiLipschitz:
-        """The norm of ``[[1, 0], [L + √n, 1]]`` both ways, between points of the grid.
+        """Of the Jacobian on a box, that of the coupling without rounding; none everywhere.
 
-        With L the constant of t and n numbers in ``x_b``. Rounding moves ``t_i`` by at most h more
-        than t does, so ``‖ΔQ(t)‖ ≤ L ‖Δx_a‖ + h √n``; and points that differ in ``x_a`` differ
-        there by at least h. Neighbours do come that near to the bound. Where the distance is
-        many steps, √n does not count, nor in the Jacobian that gradients are made of: it is that
-        of the coupling without rounding.
+        A map with jumps has no Lipschitz constant, however small they are: two inputs may lie as
+        near as floats do, and be rounded a step apart. Between points of the grid there is one,
+        the norm of ``[[1, 0], [L + √n, 1]]`` both ways, with L the constant of t and n numbers in
+        ``x_b``; but a block cannot know that all it is given lies on the grid.
         """
-        lipschitz = cast(Conditioner, self.conditioner).lipschitz()
-        # A t that is constant is rounded to a constant.
-        rounding = math.sqrt(self.changed) if lipschitz > 0 else 0.0
-        bound = shear_norm(lipschitz + rounding, 1.0)
-        return BiLipschitz(bound, bound)
+        return BiLipschitz(math.inf, math.inf) if box is None else super().bounds(box)
 
     def image(self, box: Box) -> Box | None:
         dtype = next(self.conditioner.parameters()).dtype

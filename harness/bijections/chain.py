@@ -57,12 +57,11 @@ class Chain(Bijection):
         return y, log_det, report
 
     def bounds(self, box: Box | None = None) -> BiLipschitz:
-        forward = inverse = 1.0
+        found = BiLipschitz(1.0, 1.0)
         for part in self._bijections:
-            bound = part.bounds(box)
-            forward, inverse = forward * bound.forward, inverse * bound.inverse
+            found = found.then(part.bounds(box))
             box = part.image(box) if box is not None else None
-        return BiLipschitz(forward, inverse)
+        return found
 
     def image(self, box: Box) -> Box | None:
         found: Box | None = box

@@ -72,11 +72,10 @@ class MultiScale(Bijection):
             found.append(level.bounds(box))
             box = level.image(box) if box is not None else None
             box = box.each(lambda x: x.chunk(2, dim=1)[0]) if box is not None else None
-        forward = inverse = 1.0
+        after = BiLipschitz(1.0, 1.0)
         for bound in reversed(found):
-            forward = max(1.0, forward) * bound.forward
-            inverse = max(1.0, inverse) * bound.inverse
-        return BiLipschitz(forward, inverse)
+            after = bound.then(BiLipschitz(max(1.0, after.forward), max(1.0, after.inverse)))
+        return after
 
     def image(self, box: Box) -> Box | None:
         latents: list[Box] = []

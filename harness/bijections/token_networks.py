@@ -74,8 +74,8 @@ class Attention(nn.Module):
         attention by itself, attention after a normalisation sees tokens of bounded length. It is
         large, for the normalisation's constant is ``1 / √ε``.
         """
-        squares = sum(self._of_head(head) ** 2 for head in range(self.heads))
-        bound = norm(self.end, outputs) * math.sqrt(squares) * self.embedding.lipschitz()
+        together = math.hypot(*map(self._of_head, range(self.heads)))  # a square may overflow
+        bound = norm(self.end, outputs) * together * self.embedding.lipschitz()
         return bound if math.isfinite(bound) else math.inf
 
     def _of_head(self, head: int) -> float:

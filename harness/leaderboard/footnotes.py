@@ -67,7 +67,8 @@ def of(
             "smallest, in float64, at the worst of all inputs of all cells; a Jacobian that is not "
             "finite is left out. bound: what bounds() promises for all inputs from the weights at "
             "the end of training, the largest of all cells; inf: there is none. closest: the "
-            "largest share of its own bound that a cell was measured to reach."
+            "largest share of its own bound that a cell was measured to reach. A map with jumps, "
+            "which rounds or chooses its steps, has no bound, and its σ are of what lies between."
         )
     if unresolved:
         notes.append(

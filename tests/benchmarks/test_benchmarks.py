@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 from rich.console import Console
 
 from benchmarks import results
+from benchmarks.inverse import compare as inverse
 from benchmarks.inverse import solver
 from benchmarks.rounds import order, rounds
 from benchmarks.row import Row
@@ -127,6 +129,29 @@ def test_throughput_counts_every_member(monkeypatch: pytest.MonkeyPatch) -> None
         16: 8.0,
         64: 12.0,
     }
+
+
+def test_what_is_checked_of_a_pack_is_what_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    together = inverse._together
+
+    def last_is_off(pack: Pack) -> inverse.Invert:
+        invert = together(pack)
+
+        def inverted(latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            x, log_det = invert(latents)
+            return torch.cat([x[:-1], x[-1:] + 1]), log_det
+
+        return inverted
+
+    monkeypatch.setattr(inverse, "networks", lambda _: [])
+    monkeypatch.setattr(inverse, "rounds", lambda *_: [])
+    monkeypatch.setattr(inverse, "MEMBERS", (3,))
+    monkeypatch.setattr(inverse, "TRAINED", 1)
+    size = Size(width=32, batch=128, steps=1)
+    assert inverse.compare(size, 1) == []
+    monkeypatch.setattr(inverse, "_together", last_is_off)
+    with pytest.raises(AssertionError, match="pack of 3: what comes back is off by"):
+        inverse.compare(size, 1)
 
 
 def test_fewer_evaluations_are_counted_to_the_same_residual(

@@ -137,7 +137,7 @@ WEIGHTED = {
         (6,), ((4,), (5,), (8,), (), (6, 6)), "momentum residual block",
     ),
     "bit-exact coupling": Case(
-        lambda: BitExactCoupling(2, mlp(2, 3, 4, 1, SOURCE), 3), (5,), VECTORS, "[Cc]oupling"
+        lambda: BitExactCoupling(2, mlp(2, 3, 4, 1, SOURCE)), (5,), VECTORS, "[Cc]oupling"
     ),
     "free-form": Case(
         lambda: FreeForm(mlp(5, 5, 4, 1, SOURCE), mlp(5, 5, 4, 1, SOURCE)),

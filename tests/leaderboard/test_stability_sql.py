@@ -235,3 +235,29 @@ def test_a_least_singular_value_lost_in_rounding_contradicts_nothing(
     assert row["inverse_violated"] is False
     assert row["inverse_measured"] == inverse
     assert row["inverse_unresolved"] is True
+
+
+@pytest.mark.parametrize(
+    ("forward", "inverse", "bound", "unresolved", "violated"),
+    [
+        (1e6, 1e9, 1e7, 0.0, True),
+        (1e3, 1e12, 1e10, 0.0, True),
+        (1e6, 1e9, 1e7, 0.5, False),
+        (1e6, 1e9, 1e7, math.nan, False),
+        (1e6, 31e7, 1e7, 0.0, False),
+    ],
+)
+def test_a_resolved_least_singular_value_violates_whatever_the_largest_is(
+    tmp_path: Path, forward: float, inverse: float, bound: float, unresolved: float, violated: bool
+) -> None:
+    row = _constants(
+        tmp_path,
+        {
+            ("forward_worst", "test"): forward,
+            ("inverse_worst", "test"): inverse,
+            ("unresolved_fraction", "test"): unresolved,
+            ("bound_forward", "none"): 1e10,
+            ("bound_inverse", "none"): bound,
+        },
+    )
+    assert row["inverse_violated"] is violated

@@ -94,13 +94,18 @@ held as (
         any_value(inverse_bound) as inverse_bound,
         -- Violated: measured above the bound by more than rounding, which is a billionth of either
         -- here, and of a singular value D·2^-52 of the largest one, less than 1e-12 of it up to
-        -- D = 4,500: where σ_min is lost in that, 1/σ_min contradicts nothing.
+        -- D = 4,500: where σ_min is lost in that, 1/σ_min contradicts nothing. A σ_min above
+        -- D·2^-52 of its own σ_max is resolved, and of such the layers' rounding is allowed 31
+        -- times as much: the true one is below 32 times what was found.
         coalesce(bool_or(
             isfinite(forward_bound) and not isnan(forward) and forward > forward_bound * (1 + 1e-9)
         ), false) as forward_violated,
         coalesce(bool_or(
             isfinite(inverse_bound) and not isnan(inverse)
-            and 1 / inverse + 1e-12 * forward < (1 - 1e-9) / inverse_bound
+            and (
+                1 / inverse + 1e-12 * forward < (1 - 1e-9) / inverse_bound
+                or (unresolved = 0 and inverse > 32 * inverse_bound)
+            )
         ), false) as inverse_violated
     from constants
     group by suite, cell_id
