@@ -25,6 +25,7 @@ from harness.bijections.networks import (
 )
 from harness.bijections.reshape import Flatten
 from harness.bijections.residual import Residual
+from harness.bijections.scale_maps.exponentials import Exponential
 from harness.bijections.scale_maps.sigmoids import BoundedSigmoid
 from harness.bijections.transformers import Additive, Affine, Transformer
 from harness.registry import Shape
@@ -122,6 +123,7 @@ FAULTS_OF_BOUNDS: dict[str, tuple[Factory, str, str]] = {
         for name, transformer, on in (
             ("additive", Additive(), ""),
             ("affine", Affine(BoundedSigmoid(0.5)), " on a box"),
+            ("affine by exp", Affine(Exponential()), " on a box"),
         )
         if kind is not Flat or on == ""  # of an affine one, scale and shift are never worst at once
     },
