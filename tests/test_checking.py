@@ -4,13 +4,18 @@ import json
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness import registry
+from harness.bijections.base import BiLipschitz
+from harness.bijections.spline_transformer import RationalQuadraticSpline
 from harness.checking import named
 from harness.conformance.registered import PARTS
+from harness.conformance.suite import conformance, steps
 from tests.command import Command
+from tests.conformance import assert_passed
 
 OWN = """
 import torch
@@ -120,6 +125,23 @@ def test_what_is_checked_of_a_part_depends_on_it(innbench: Command) -> None:
     said = json.loads(innbench("check", "cayley", "--json").out)
     assert said["name"] == "additive(mixing=cayley)"
     assert said["passed"]
+
+
+def test_a_transformer_conforms() -> None:
+    assert_passed(conformance(named("mixture_of_logistics", None)))
+
+
+def test_a_transformers_bounds_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = RationalQuadraticSpline.coupling_bounds_on
+
+    def small(self: RationalQuadraticSpline, *given: Any) -> BiLipschitz:
+        return BiLipschitz(*(bound / 20 for bound in right(self, *given)))
+
+    monkeypatch.setattr(RationalQuadraticSpline, "coupling_bounds_on", small)
+    subject = named("rational_quadratic_spline", None)
+    title = "aligned bounds, small aligned weights"
+    (step,) = [step for name, step in steps(subject) if name == title]
+    assert not all(row.passed for row in step())
 
 
 @pytest.mark.usefixtures("own")

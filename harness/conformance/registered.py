@@ -17,6 +17,8 @@ OF_PARTS: tuple[Shape, ...] = ((4,), *SMALLEST[3:])
 """Shapes for what is a part of networks: of two dimensions there is little to mix or to centre."""
 PARTS = ("transformer", "scale_map", "mixing")
 """Axes of what architectures are made of."""
+BACKWARDS = ("iaf",)
+"""Hosts that come last: what is worst for a part is seldom among what its inverse is given."""
 
 
 def candidate(choice: Choice, shape: Shape | None = None) -> Candidate:
@@ -60,7 +62,7 @@ def within_an_architecture(axis: str, name: str, shape: Shape | None = None) -> 
     if not found:
         where = "" if shape is None else f" on the shape {shape}"
         raise ValueError(f"no architecture takes the {axis.replace('_', ' ')} {name!r}{where}")
-    return min(found, key=lambda one: math.prod(one.shape))
+    return min(found, key=lambda one: (math.prod(one.shape), one.name.startswith(BACKWARDS)))
 
 
 def _hosted(written: dict[str, str], shape: Shape | None) -> Iterator[Candidate]:
