@@ -10,6 +10,7 @@ from harness import registry
 from harness.bijections.base import Bijection
 from harness.conformance.candidate import Candidate
 from harness.registry import Choice, Combination, Nested, Shape, UnresolvedError
+from harness.registry.entry import Refusal
 
 SMALLEST: tuple[Shape, ...] = ((2,), (3,), (4,), (1, 4, 4), (1, 8, 8), (3, 16, 16))
 """Shapes that are tried in turn."""
@@ -90,13 +91,19 @@ def combinations(choice: Choice, shape: Shape) -> Iterator[Combination]:
         yield Combination(task, choice, regularizer, dataset, shape)
 
 
+def refusal(refuses: Refusal | None, choice: Choice, shape: Shape) -> str | None:
+    """What an entry says of a shape, before anything is built; ``None`` if it takes it."""
+    if refuses is None:
+        return None
+    said = [refuses(combination) for combination in combinations(choice, shape)]
+    return None if None in said else said[0]  # one regularizer that it goes with is enough
+
+
 def _refusal(choice: Choice, shape: Shape) -> str | None:
-    """What the entry says of the shape, before anything is built or by not being built."""
-    refuses = registry.get("architecture", choice.name).refuses
-    if refuses is not None:
-        said = [refuses(combination) for combination in combinations(choice, shape)]
-        if all(said):  # one regularizer that it goes with is enough
-            return said[0]
+    """The same, or what it says by not being built."""
+    said = refusal(registry.get("architecture", choice.name).refuses, choice, shape)
+    if said is not None:
+        return said
     try:
         _build(choice, shape, torch.Generator().manual_seed(0))
     except ValueError as error:
