@@ -16,11 +16,17 @@ from rich.table import Table as RichTable
 from harness import registry
 from harness.bijections.base import Bijection
 from harness.conformance.candidate import Candidate
-from harness.conformance.registered import PARTS, SMALLEST, candidate, within_an_architecture
+from harness.conformance.registered import (
+    PARTS,
+    SMALLEST,
+    candidate,
+    refusal,
+    within_an_architecture,
+)
 from harness.conformance.row import Row
 from harness.conformance.suite import steps
 from harness.errors import InputError, allowed_and_nearest
-from harness.registry import Shape, UnresolvedError
+from harness.registry import Choice, Shape, UnresolvedError
 from harness.registry.entry import Direction, described
 from harness.results.render import drawing, jsonable
 
@@ -46,14 +52,25 @@ def named(name: str, shape: str | None) -> Candidate:
             return within_an_architecture(parts[0], name, wanted)
         return candidate(registry.resolve("architecture", name), wanted)
     except UnresolvedError as error:
-        if axes:
-            message = f"{name!r} is a {axes[0].replace('_', ' ')}, and check is of architectures"
-            raise InputError(
-                f"{message} and of the parts of networks: {', '.join(PARTS)}"
-            ) from None
-        raise InputError(f"{error} (a factory of your own: module:factory)") from None
+        raise InputError(_unresolved(name, axes, str(error))) from None
     except ValueError as error:
         raise InputError(f"{name} cannot be built: {error}") from None
+
+
+def _unresolved(name: str, axes: list[str], said: str) -> str:
+    """Why there is nothing of that name to check."""
+    checked = ("architecture", *PARTS)
+    broken = any(label.startswith(f"{name} (") for label in registry.broken("architecture"))
+    if broken or set(axes) & set(checked):  # there is, and the registry has said what is wrong
+        return said
+    if axes:
+        message = f"{name!r} is a {axes[0].replace('_', ' ')}, and check is of architectures"
+        return f"{message} and of the parts of networks: {', '.join(PARTS)}"
+    known = {one for axis in checked for one in registry.names(axis)}
+    message = (
+        f"unknown architecture or part of one {name!r} (a factory of your own: module:factory)"
+    )
+    return f"{message}; {allowed_and_nearest(name, known)}"
 
 
 def parsed(shape: str) -> Shape:
@@ -140,21 +157,30 @@ Factory = Callable[[Shape, torch.Generator], Any]
 
 
 def _of_a_factory(name: str, shape: Shape | None) -> Candidate:
-    factory = _imported(name)
-    marked = hasattr(factory, "__innbench_entry__")
+    factory, refuses = _imported(name), None
+    choice = Choice(name=name, version=0)
     branches: tuple[Direction, ...] = ()
-    if marked:
-        entry = described("architecture", name, factory, "here")
-        branches = entry.branches
-        settled = entry.parameters.model_validate({}).model_dump(mode="json")
-        factory = partial(factory, **settled)
+    if hasattr(factory, "__innbench_entry__"):
+        try:
+            entry = described("architecture", name, factory, "here")
+            choice = registry.settled(entry, {})
+        except UnresolvedError as error:
+            raise InputError(str(error)) from None
+        except Exception as error:  # noqa: BLE001, RUF100 - a stranger's annotations
+            raised = f"{type(error).__name__}: {error}".split("\n")[0]
+            raise InputError(f"{name} is no entry: {raised}") from None
+        branches, refuses = entry.branches, entry.refuses
+        factory = partial(factory, **choice.parameters)
     refused = ""
+    said: str | None
     for one in (shape,) if shape else SMALLEST:
         try:
-            built = factory(one, torch.Generator().manual_seed(0))
+            said = refusal(refuses, choice, one)
+            built = None if said else factory(one, torch.Generator().manual_seed(0))
         except Exception as error:
-            raised = f"{type(error).__name__}: {error}".split("\n")[0]
-            refused = refused or f"{name} cannot be built on the shape {one}: {raised}"
+            said = f"{type(error).__name__}: {error}".split("\n")[0]
+        if said:
+            refused = refused or f"{name} cannot be built on the shape {one}: {said}"
             continue
         if not isinstance(built, Bijection):
             kind = type(built).__name__

@@ -8,11 +8,11 @@ import torch
 from harness import registry
 from harness.bijections.base import Bijection
 from harness.conformance.candidate import perturb
-from harness.conformance.registered import combinations
+from harness.conformance.registered import refusal
 from harness.registry import Choice, Shape
 from harness.seeding import generator
 
-__all__ = ["cases", "fits", "gaussian", "network", "normal_log_prob", "perturb", "refusal"]
+__all__ = ["cases", "fits", "gaussian", "network", "normal_log_prob", "perturb"]
 
 SHAPES: tuple[Shape, ...] = ((2,), (5,), (1, 8, 8))
 
@@ -84,16 +84,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
 
 def fits(choice: Choice, shape: Shape) -> bool:
     """Whether an architecture takes a shape, as far as its entry says."""
-    return refusal(choice, shape) is None
-
-
-def refusal(choice: Choice, shape: Shape) -> str | None:
-    """Why its entry says that it does not."""
-    refuses = registry.get("architecture", choice.name).refuses
-    if refuses is None:
-        return None
-    said = [refuses(one) for one in combinations(choice, shape)]
-    return None if None in said else said[0]
+    return refusal(registry.get("architecture", choice.name).refuses, choice, shape) is None
 
 
 @functools.cache

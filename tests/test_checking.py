@@ -4,21 +4,28 @@ import json
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness import registry
+from harness.bijections.base import BiLipschitz
+from harness.bijections.spline_transformer import RationalQuadraticSpline
 from harness.checking import named
 from harness.conformance.registered import PARTS
+from harness.conformance.suite import conformance, steps
 from tests.command import Command
+from tests.conformance import assert_passed
 
 OWN = """
+from typing import Annotated, Any
+
 import torch
 from harness.bijections.actnorm import ActNorm
 from harness.bijections.linear import LULinear
 from harness.bijections.residual import Residual
 from harness.bijections.lipschitz_network import LipschitzNetwork
-from harness.registry import entry
+from harness.registry import Nested, entry
 
 class Negated(ActNorm):
     def _log_det(self, x, log_scale):
@@ -37,6 +44,32 @@ def images(shape, generator):
 @entry(version=1, branches=("inverse",))
 def iterating(shape, generator, *, width: int = 4):
     return Residual(LipschitzNetwork(*shape, width, 1, 0.5, generator))
+
+@entry(version=1)
+def needing(shape, generator, *, width: int):
+    return ActNorm(*shape)
+
+@entry(version=1)
+def preset(shape, generator, *, preset: int = 4):
+    return ActNorm(*shape)
+
+@entry(version=1)
+def mistyped(
+    shape, generator, *, scale: Annotated[dict[str, Any], Nested("scale_map")] = "sigmoyd"
+):
+    return ActNorm(*shape)
+
+@entry(version=1, refuses=lambda combination: f"{combination.architecture.name} is never possible")
+def refusing(shape, generator):
+    return ActNorm(*shape)
+
+@entry(version=1, refuses=lambda combination: combination.no_such)
+def stumbling(shape, generator):
+    return ActNorm(*shape)
+
+@entry(version=1, refuses=lambda combination: "2" if combination.shape == (2,) else None)
+def choosing(shape, generator):
+    return ActNorm(*shape)
 
 def linear(shape, generator):
     return torch.nn.Linear(2, 2)
@@ -99,6 +132,14 @@ def test_a_shape_that_is_taken_is_found(innbench: Command) -> None:
     assert json.loads(innbench("check", "own_flows:images", "--json").out)["shape"] == [1, 4, 4]
 
 
+@pytest.mark.usefixtures("own")
+def test_a_shape_that_an_entry_refuses_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert named("own_flows:choosing", None).shape == (3,)
+
+
 # A name that an architecture has too is that one's.
 ONLY_PARTS = sorted(
     {name for axis in PARTS for name in registry.names(axis)}.difference(
@@ -122,12 +163,31 @@ def test_what_is_checked_of_a_part_depends_on_it(innbench: Command) -> None:
     assert said["passed"]
 
 
+def test_a_transformer_conforms() -> None:
+    assert_passed(conformance(named("mixture_of_logistics", None)))
+
+
+def test_a_transformers_bounds_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = RationalQuadraticSpline.coupling_bounds_on
+
+    def small(self: RationalQuadraticSpline, *given: Any) -> BiLipschitz:
+        return BiLipschitz(*(bound / 20 for bound in right(self, *given)))
+
+    monkeypatch.setattr(RationalQuadraticSpline, "coupling_bounds_on", small)
+    subject = named("rational_quadratic_spline", None)
+    title = "aligned bounds, small aligned weights"
+    (step,) = [step for name, step in steps(subject) if name == title]
+    assert not all(row.passed for row in step())
+
+
 @pytest.mark.usefixtures("own")
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["afine"], "unknown architecture 'afine'; allowed: "),
+        (["afine"], "unknown architecture or part of one 'afine' (a factory of your own: module:"),
         (["afine"], "did you mean 'affine'?"),
+        (["softpluss"], "did you mean 'softplus'?"),
+        (["softpluss"], " revnet, sigmoid, soft_clip,"),
         (["checkerboard"], "'checkerboard' is a dataset, and check is of architectures and of"),
         (["exp", "--shape", "1"], "exp cannot be built: no architecture takes the scale map 'exp'"),
         (["affine", "--shape", "1"], "affine cannot be built: affine splits its input"),
@@ -135,9 +195,14 @@ def test_what_is_checked_of_a_part_depends_on_it(innbench: Command) -> None:
         (["affine", "--shape", "2,x"], "--shape is one number, or three as in 1,8,8; got '2,x'"),
         (["no_such_module:f"], "cannot import 'no_such_module': ModuleNotFoundError"),
         (["broken_flows:f"], "cannot import 'broken_flows': RuntimeError: half written"),
-        (["own_flows:god"], "own_flows has no 'god'; allowed: bad, good,"),
+        (["own_flows:god"], "own_flows has no 'god'; allowed: bad, choosing, good,"),
         (["own_flows:god"], "did you mean 'good'?"),
         (["own_flows:NUMBER"], "own_flows:NUMBER is no factory(shape, generator), but int"),
+        (["own_flows:needing"], "architecture 'own_flows:needing' needs the parameter 'width'"),
+        (["own_flows:preset"], "own_flows:preset is no entry: TypeError: "),
+        (["own_flows:mistyped"], "unknown scale map 'sigmoyd'; allowed: "),
+        (["own_flows:refusing"], "on the shape (2,): own_flows:refusing is never possible"),
+        (["own_flows:stumbling"], "on the shape (2,): AttributeError: "),
         (["own_flows:linear"], "own_flows:linear returns Linear, and not a harness.bijections"),
         (["own_flows:images", "--shape", "2"], "cannot be built on the shape (2,): ValueError"),
     ],

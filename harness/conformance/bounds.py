@@ -12,6 +12,7 @@ from torch import Tensor
 from harness.bijections.base import Bijection
 from harness.bijections.box import Box
 from harness.conformance.ascent import End, ascend, constants
+from harness.conformance.candidate import aligned_layers
 from harness.conformance.jacobians import jacobians
 from harness.conformance.parts import OF_EACH, Part, parts
 from harness.conformance.row import Row
@@ -65,19 +66,48 @@ def bounds_of_parts(flow: Bijection, x: Tensor) -> list[Row]:
     return _of_each(parts(flow, x), climb=True)
 
 
-def bounds_of_aligned_parts(flow: Bijection, x: Tensor) -> list[Row]:
+def bounds_of_aligned_parts(flows: Iterable[Bijection], x: Tensor) -> list[Row]:
     """Likewise with weights by :func:`harness.conformance.candidate.align`.
 
     There one input is as good as another. A part that overflows, in float32 too, is left out: its
-    weights are such as no training leads to, and rounding may have taken all of its values.
+    weights are such as no training leads to, and rounding may have taken all of its values. It is
+    held with the next weights that it stands, and the rows say how many parts stood none.
+
+    Args:
+        flows: The same network, each time with milder weights.
+        x: Inputs, shape ``(B, *shape)``.
     """
-    return _of_each(filter(_is_finite, parts(flow, x)), climb=False)
+    held: dict[int, Part] = {}
+    layered: set[int] = set()
+    for flow in flows:
+        found = dict(enumerate(parts(flow, x)))
+        layered = {number for number, part in found.items() if _has_layers(part)}
+        held |= {n: one for n, one in found.items() if n not in held and _is_finite(one)}
+        if held.keys() == found.keys():
+            break
+    lost = layered - held.keys()
+    if not lost:
+        return _of_each(held.values(), climb=False)
+    told = f"{len(lost)} of {len(layered)} parts with layers left out, for they overflow"
+    if lost == layered:  # what is left has no weights here: that its bounds hold says nothing
+        return [Row(f"bounds{OF_EACH}", math.nan, 0.0, passed=False, detail=told)]
+    rows = _of_each(held.values(), climb=False)
+    return [replace(row, detail=f"{row.detail}; {told}") for row in rows]
+
+
+def _has_layers(part: Part) -> bool:
+    return any(True for _ in aligned_layers(part.bijection))
 
 
 def _is_finite(part: Part) -> bool:
+    """Where its bounds are held: values in float32, Jacobians at its inputs."""
     x = torch.cat([part.x, 10 * part.x])
+    if not x.isfinite().all():
+        return False
+    box = Box.of(part.x)
+    everywhere = torch.cat([x, points_of(box, 4), corners_of(box, 8)]).float()
     with torch.no_grad():
-        single = copy.deepcopy(part.bijection).float()(x.float())
+        single = copy.deepcopy(part.bijection).float()(everywhere)
     return all(bool(one.isfinite().all()) for one in (*single, jacobians(part.bijection, x)))
 
 

@@ -1,7 +1,7 @@
 """What is put through the checks."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -77,12 +77,7 @@ def align(module: nn.Module, size: float, offset: float) -> None:
         size: The norm, with its sign.
         offset: Every bias.
     """
-    for layer in module.modules():
-        weight, bias = getattr(layer, "weight", None), getattr(layer, "bias", None)
-        if not (isinstance(weight, nn.Parameter) and isinstance(bias, nn.Parameter)):
-            continue
-        if weight.ndim < 2:
-            continue
+    for weight, bias in aligned_layers(module):
         entry = size / math.sqrt(weight.shape[0] * weight.shape[1])
         weight.zero_()
         central = weight.detach()
@@ -90,3 +85,13 @@ def align(module: nn.Module, size: float, offset: float) -> None:
             central = central.select(2, taps // 2)
         central.fill_(entry)
         bias.fill_(offset)
+
+
+def aligned_layers(module: nn.Module) -> Iterator[tuple[nn.Parameter, nn.Parameter]]:
+    """Weight and bias of each layer that :func:`align` changes."""
+    for layer in module.modules():
+        weight, bias = getattr(layer, "weight", None), getattr(layer, "bias", None)
+        if not (isinstance(weight, nn.Parameter) and isinstance(bias, nn.Parameter)):
+            continue
+        if weight.ndim >= 2:
+            yield weight, bias

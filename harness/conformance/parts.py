@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from harness.bijections.base import Bijection
+from harness.bijections.chain import Chain
+from harness.bijections.multiscale import MultiScale
 from harness.conformance.row import Row
 
 OF_EACH = ", of each part"
@@ -17,7 +19,7 @@ Check = Callable[[Bijection, Tensor], list[Row]]
 
 
 class Part(NamedTuple):
-    """A bijection within a network that has none within itself.
+    """A bijection within a network that is no mere chain of others.
 
     Attributes:
         name: Its path and kind: ``parts.3 (Residual)``.
@@ -31,19 +33,22 @@ class Part(NamedTuple):
 
 
 def parts(flow: Bijection, x: Tensor) -> list[Part]:
-    """In the order in which a forward pass calls them; a network of one part is that part."""
-    if not _contains_bijections(flow):
-        return [Part(type(flow).__name__, flow, x)]
+    """In the order in which a forward pass ends them; a network of one part is that part.
+
+    A chain's bounds are a product, too loose to show a false one. Any other block that holds a
+    block is a part itself, for what it makes of the other's bounds is its own, and comes after it;
+    one that only its inverse calls is held within it.
+    """
     found: list[Part] = []
 
-    def seen(name: str, module: Any, given: tuple[Any, ...]) -> None:
+    def seen(name: str, module: Any, given: tuple[Any, ...], _: Any) -> None:
         part = Part(f"{name} ({type(module).__name__})", module, given[0].detach())
         found.append(part)
 
     hooks = [
-        module.register_forward_pre_hook(partial(seen, name))
+        module.register_forward_hook(partial(seen, name))
         for name, module in flow.named_modules()
-        if name and isinstance(module, Bijection) and not _contains_bijections(module)
+        if name and isinstance(module, Bijection) and not isinstance(module, Chain | MultiScale)
     ]
     try:
         with torch.no_grad():
@@ -51,11 +56,7 @@ def parts(flow: Bijection, x: Tensor) -> list[Part]:
     finally:
         for hook in hooks:
             hook.remove()
-    return found
-
-
-def _contains_bijections(module: Bijection) -> bool:
-    return any(isinstance(one, Bijection) for one in module.modules() if one is not module)
+    return found or [Part(type(flow).__name__, flow, x)]
 
 
 def located(flow: Bijection, x: Tensor, check: Check, where: str) -> list[Row]:
@@ -72,8 +73,8 @@ def located(flow: Bijection, x: Tensor, check: Check, where: str) -> list[Row]:
 
 def _culprit(flow: Bijection, x: Tensor, check: Check, failed: Row) -> str:
     try:
-        for part in parts(flow, x) if _contains_bijections(flow) else ():
-            rows = check(part.bijection, part.x)
+        for part in parts(flow, x):
+            rows = [] if part.bijection is flow else check(part.bijection, part.x)
             for row in rows:
                 if row.check == failed.check and not row.passed:
                     return f"; first in {part.name}: {row.detail}"

@@ -10,6 +10,7 @@ from harness import registry
 from harness.bijections.base import Bijection
 from harness.conformance.candidate import Candidate
 from harness.registry import Choice, Combination, Nested, Shape, UnresolvedError
+from harness.registry.entry import Refusal
 
 SMALLEST: tuple[Shape, ...] = ((2,), (3,), (4,), (1, 4, 4), (1, 8, 8), (3, 16, 16))
 """Shapes that are tried in turn."""
@@ -17,6 +18,8 @@ OF_PARTS: tuple[Shape, ...] = ((4,), *SMALLEST[3:])
 """Shapes for what is a part of networks: of two dimensions there is little to mix or to centre."""
 PARTS = ("transformer", "scale_map", "mixing")
 """Axes of what architectures are made of."""
+BACKWARDS = ("iaf",)
+"""Hosts that come last: what is worst for a part is seldom among what its inverse is given."""
 
 
 def candidate(choice: Choice, shape: Shape | None = None) -> Candidate:
@@ -60,7 +63,7 @@ def within_an_architecture(axis: str, name: str, shape: Shape | None = None) -> 
     if not found:
         where = "" if shape is None else f" on the shape {shape}"
         raise ValueError(f"no architecture takes the {axis.replace('_', ' ')} {name!r}{where}")
-    return min(found, key=lambda one: math.prod(one.shape))
+    return min(found, key=lambda one: (math.prod(one.shape), one.name.startswith(BACKWARDS)))
 
 
 def _hosted(written: dict[str, str], shape: Shape | None) -> Iterator[Candidate]:
@@ -88,13 +91,19 @@ def combinations(choice: Choice, shape: Shape) -> Iterator[Combination]:
         yield Combination(task, choice, regularizer, dataset, shape)
 
 
+def refusal(refuses: Refusal | None, choice: Choice, shape: Shape) -> str | None:
+    """What an entry says of a shape, before anything is built; ``None`` if it takes it."""
+    if refuses is None:
+        return None
+    said = [refuses(combination) for combination in combinations(choice, shape)]
+    return None if None in said else said[0]  # one regularizer that it goes with is enough
+
+
 def _refusal(choice: Choice, shape: Shape) -> str | None:
-    """What the entry says of the shape, before anything is built or by not being built."""
-    refuses = registry.get("architecture", choice.name).refuses
-    if refuses is not None:
-        said = [refuses(combination) for combination in combinations(choice, shape)]
-        if all(said):  # one regularizer that it goes with is enough
-            return said[0]
+    """The same, or what it says by not being built."""
+    said = refusal(registry.get("architecture", choice.name).refuses, choice, shape)
+    if said is not None:
+        return said
     try:
         _build(choice, shape, torch.Generator().manual_seed(0))
     except ValueError as error:

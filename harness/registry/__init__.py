@@ -14,7 +14,7 @@ from harness.registry.built_in import AXES, BUILT_IN
 from harness.registry.entry import PRESET, Choice, Combination, Entry, Shape, UnresolvedError, entry
 from harness.registry.lookup import broken, get, names
 from harness.registry.schema import choice_schema, preset_schema, value_or_list
-from harness.registry.settle import Nested, build, label, resolve, written_out
+from harness.registry.settle import Nested, build, label, resolve, settled, written_out
 
 __all__ = [
     "AXES",
@@ -35,6 +35,7 @@ __all__ = [
     "names",
     "preset_schema",
     "resolve",
+    "settled",
     "value_or_list",
     "written_out",
 ]

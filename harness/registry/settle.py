@@ -39,14 +39,22 @@ def resolve(axis: str, value: object) -> Choice:
             )
             raise UnresolvedError([((), sentence)])
         value = {"name": value["name"], **value["parameters"]}
-    given = {key: item for key, item in written_out(found, value).items() if key != "name"}
+    return settled(found, {key: item for key, item in value.items() if key != "name"})
+
+
+def settled(found: Entry, given: Mapping[str, Any]) -> Choice:
+    """An entry with some of its parameters given, by name or through a preset.
+
+    Raises:
+        UnresolvedError: The entry does not take them, or needs others.
+    """
     try:
-        settled = found.parameters.model_validate(given)
+        parameters = found.parameters.model_validate(written_out(found, given))
     except ValidationError as error:
         problems = [pair for e in error.errors() for pair in _sentences(found, dict(e))]
         raise UnresolvedError(problems) from None
     return Choice(
-        name=found.name, version=found.version, parameters=settled.model_dump(mode="json")
+        name=found.name, version=found.version, parameters=parameters.model_dump(mode="json")
     )
 
 

@@ -8,9 +8,9 @@ import torch
 
 from harness import registry
 from harness.bijections.base import Bijection
+from harness.conformance.registered import refusal
 from harness.registry import Shape
 from harness.seeding import generator
-from tests.networks import refusal
 
 SHAPES: tuple[Shape, ...] = (
     (1,),
@@ -52,7 +52,7 @@ CASES = [
 def test_a_shape_is_taken_or_refused_in_one_sentence(given: dict[str, Any], shape: Shape) -> None:
     choice = registry.resolve("architecture", given)
     source = generator(0, "shapes")
-    said = refusal(choice, shape)
+    said = refusal(registry.get("architecture", choice.name).refuses, choice, shape)
     if said is None:
         flow: Bijection = registry.build("architecture", choice, shape, source)
         y, log_det = flow(torch.randn(2, *shape, generator=source))

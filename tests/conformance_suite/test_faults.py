@@ -16,7 +16,8 @@ from harness.conformance.suite import conformance, steps
 from harness.registry import Shape
 from harness.registry.entry import Direction
 from tests.conformance import assert_passed
-from tests.conformance_suite.faults import FAULTS, Factory, right
+from tests.conformance_suite.faults import FAULTS, right
+from tests.conformance_suite.frame import Factory
 
 
 def candidate(factory: Factory, branches: tuple[Direction, ...] = ()) -> Candidate:
