@@ -8,6 +8,8 @@ import torch
 from jsonschema import Draft202012Validator
 
 from harness import registry
+from harness.bijections.actnorm import ActNorm
+from harness.bijections.batch_norm import BatchNorm
 from harness.registry import Entry, Shape, UnresolvedError, choice_schema, entry
 from harness.registry.entry import described
 from harness.suite.rules import Rule
@@ -100,9 +102,28 @@ def test_a_preset_is_a_way_of_writing(tmp_path: Path) -> None:
     in_full = _ids(
         tmp_path,
         "{name: affine, scale: bounded_exp, couplings: 5, width: 100, split: alternating, "
-        "mixing: none}",
+        "mixing: none, actnorm: false, batch_norm: true}",
     )
     assert by_name == in_full
+
+
+@pytest.mark.parametrize(
+    ("name", "preset"), [("affine", "real_nvp"), ("maf", "maf_5"), ("maf", "maf_10")]
+)
+def test_networks_with_batch_norm_in_their_paper_have_it(name: str, preset: str) -> None:
+    settled = registry.resolve("architecture", {"name": name, "preset": preset})
+    flow = registry.build("architecture", settled, (2,), torch.Generator())
+    kinds = [type(part) for part in flow.parts]
+    assert kinds.count(BatchNorm) == (10 if preset == "maf_10" else 5)
+    assert ActNorm not in kinds
+
+
+@pytest.mark.parametrize(("axis", "name", "preset"), PRESETS)
+def test_what_a_label_shows_of_a_preset_is_the_same_cell(axis: str, name: str, preset: str) -> None:
+    settled = registry.resolve(axis, {"name": name, "preset": preset})
+    for value in settled.parameters.values():
+        if isinstance(value, float):
+            assert float(f"{value:g}") == value
 
 
 def test_a_list_of_presets_expands(tmp_path: Path) -> None:
