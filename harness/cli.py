@@ -122,8 +122,8 @@ def list_entries(
     for column in ("axis", "name", "version", "from", "what it is"):
         table.add_column(column, no_wrap=column != "what it is")
     for row in listed:
-        cells = (row["axis"], row["name"], row["version"], row["origin"], _described(row))
-        table.add_row(*[str(cell) for cell in cells])
+        version = "" if row["version"] is None else str(row["version"])
+        table.add_row(row["axis"], row["name"], version, row["origin"], _described(row))
     _say(drawing(table))
     _next("innbench plan quickstart")
 
@@ -243,7 +243,7 @@ def _run(suite: str, store: Path, address: str | None, workers: int | None, *, i
     try:
         tally = sweep.run_suite(loaded, store, make, console)
     except ExecutorDiedError as error:
-        console.print(f"error: {error}", highlight=False)
+        console.print(f"error: {error}", highlight=False, markup=False)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         console.print("interrupted: what had ended is kept; the same command goes on from there")
