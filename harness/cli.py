@@ -6,15 +6,14 @@ import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table as RichTable
 
-from harness import __version__
+from harness import __version__, cli_entries
+from harness.cli_output import JsonOption, say, suggest
 from harness.errors import InputError
-from harness.results.render import drawing
 
 app = typer.Typer(
     name="innbench",
@@ -28,7 +27,6 @@ SuiteArgument = Annotated[
     str, typer.Argument(metavar="SUITE", help="A suite file, or the name of one that ships.")
 ]
 StoreOption = Annotated[Path, typer.Option(help="Folder of the results.", envvar="INNBENCH_STORE")]
-JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
 AddressOption = Annotated[
     str | None, typer.Option(help="A running Ray cluster; a local Ray is started if left out.")
 ]
@@ -61,23 +59,13 @@ def main() -> None:
         sys.exit(2)
 
 
-def _say(text: str) -> None:
-    sys.stdout.write(text)
-
-
-def _next(*commands: str) -> None:
-    """Print the next useful commands, apart from the output that a program may read."""
-    for command in commands:
-        print(f"next: {command}", file=sys.stderr)  # noqa: T201
-
-
 def _with_store(command: str, store: Path) -> str:
     return command if store == STORE else f"{command} --store {shlex.quote(str(store))}"
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        _say(f"innbench {__version__}\n")
+        say(f"innbench {__version__}\n")
         raise typer.Exit
 
 
@@ -98,82 +86,8 @@ def quickstart(store: StoreOption = STORE, inline: InlineOption = False) -> None
     raise typer.Exit(1 if failed else 0)
 
 
-@app.command(name="list")
-def list_entries(
-    axis: Annotated[
-        str | None, typer.Argument(help="task, architecture, regularizer, dataset, probe, …")
-    ] = None,
-    bounds: Annotated[
-        bool, typer.Option("--bounds", help="Of architectures: which have bi-Lipschitz bounds.")
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """List what a suite can name: the entries of one axis, or of all, and the suites that ship."""
-    if bounds:
-        _list_bounds(axis, as_json=as_json)
-        return
-    from harness.listing import listing  # noqa: PLC0415 - imports torch
-
-    listed = listing(axis)
-    if as_json:
-        _say(json.dumps(listed, indent=2, ensure_ascii=False) + "\n")
-        return
-    table = RichTable(box=None, pad_edge=False)
-    for column in ("axis", "name", "version", "from", "what it is"):
-        table.add_column(column, no_wrap=column != "what it is")
-    for row in listed:
-        cells = (row["axis"], row["name"], row["version"], row["origin"], _described(row))
-        table.add_row(*[str(cell) for cell in cells])
-    _say(drawing(table))
-    _next("innbench plan quickstart")
-
-
-def _described(row: dict[str, Any]) -> str:
-    if not row["presets"]:
-        return str(row["summary"])
-    return f"{row['summary']} Presets: {', '.join(row['presets'])}."
-
-
-def _list_bounds(axis: str | None, *, as_json: bool) -> None:
-    from harness.bounds_table import as_plain, as_text, bounds_table  # noqa: PLC0415 - imports torch
-
-    if (axis or "architecture").removesuffix("s") != "architecture":
-        raise InputError(f"--bounds is of architectures, not of {axis!r}")
-    rows = bounds_table()
-    if as_json:
-        _say(json.dumps(as_plain(rows), indent=2, ensure_ascii=False) + "\n")
-        return
-    _say(as_text(rows))
-    _next("innbench check affine", "innbench plan quickstart")
-
-
-@app.command()
-def check(
-    name: Annotated[
-        str,
-        typer.Argument(metavar="NAME", help="An architecture, a part of one, or module:factory."),
-    ],
-    shape: Annotated[
-        str | None, typer.Option(help="Of one input: 2, or 1,8,8; the smallest if left out.")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Check that an invertible network is one: round trips, log-dets, bounds, packs, state."""
-    from harness import checking  # noqa: PLC0415 - imports torch
-
-    subject = checking.named(name, shape)
-    rows = checking.run(subject, Console(stderr=True))
-    if as_json:
-        _say(json.dumps(checking.as_plain(subject, rows), indent=2, ensure_ascii=False) + "\n")
-    else:
-        _say(checking.as_text(subject, rows))
-    passed = all(row.passed for row in rows)
-    _next(
-        "innbench list architectures --bounds"
-        if passed
-        else f"innbench check {shlex.quote(name)} --json"
-    )
-    raise typer.Exit(0 if passed else 1)
+app.command(name="list")(cli_entries.list_entries)
+app.command()(cli_entries.check)
 
 
 @app.command()
@@ -195,11 +109,11 @@ def plan(
     workers = workers or max(1, int((os.cpu_count() or 1) / loaded.resources.cpus))
     room = room_here(loaded, workers)
     if as_json:
-        _say(json.dumps(as_plain(planned, workers, room), indent=2, ensure_ascii=False) + "\n")
+        say(json.dumps(as_plain(planned, workers, room), indent=2, ensure_ascii=False) + "\n")
         return
-    _say(as_text(planned, workers, room))
+    say(as_text(planned, workers, room))
     verb = "run" if planned.to_run else "leaderboard"
-    _next(_with_store(f"innbench {verb} {shlex.quote(suite)}", store))
+    suggest(_with_store(f"innbench {verb} {shlex.quote(suite)}", store))
 
 
 @app.command()
@@ -219,7 +133,7 @@ def run(
     name = shlex.quote(suite)
     _leaderboard(suite, store, BoardFormat.TABLE)
     if failed:
-        _next(
+        suggest(
             _with_store(f"innbench sql {shlex.quote(ATTEMPTS_SQL)}", store),
             _with_store(f"innbench run {name}", store),
         )
@@ -242,7 +156,7 @@ def _run(suite: str, store: Path, address: str | None, workers: int | None, *, i
     try:
         tally = sweep.run_suite(loaded, store, make, console)
     except ExecutorDiedError as error:
-        console.print(f"error: {error}", highlight=False)
+        console.print(f"error: {error}", highlight=False, markup=False)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         console.print("interrupted: what had ended is kept; the same command goes on from there")
@@ -272,7 +186,7 @@ def sql(
     if as_json and as_csv:
         raise InputError("--json and --csv exclude each other")
     table = run_sql(store, sys.stdin.read() if query == "-" else query)
-    _say(render(table, "json" if as_json else "csv" if as_csv else "table", _width()))
+    say(render(table, "json" if as_json else "csv" if as_csv else "table", _width()))
 
 
 @app.command()
@@ -309,10 +223,10 @@ def _leaderboard(suite: str, store: Path, form: BoardFormat) -> None:
     ]
     board = rank(store, loaded.suite.name, planned)
     if form is BoardFormat.TABLE:  # md and json hold the SQL themselves
-        _say(f"{board.sql.strip()}\n\n")
-    _say(render(board, form.value, _width()))
+        say(f"{board.sql.strip()}\n\n")
+    say(render(board, form.value, _width()))
     if form is BoardFormat.TABLE:
-        _next(
+        suggest(
             _with_store(f"innbench leaderboard {shlex.quote(suite)} --format md", store),
             _with_store("innbench sql 'from measurements limit 5'", store),
         )
@@ -323,7 +237,7 @@ def schema() -> None:
     """Print the JSON Schema of suite files, for editors."""
     from harness.suite.schema import json_schema  # noqa: PLC0415 - imports torch
 
-    _say(json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n")
+    say(json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n")
 
 
 def _width() -> int | None:

@@ -41,7 +41,7 @@ def _entries(axis: str) -> list[dict[str, Any]]:
                 "name": name,
                 "version": entry.version,
                 "origin": entry.origin,
-                "summary": entry.summary,
+                "summary": entry.summary.replace("``", ""),
                 "parameters": parameters,
                 "presets": {key: dict(given) for key, given in sorted(entry.presets.items())},
             }

@@ -78,6 +78,18 @@ def test_only_what_is_not_derived_is_unknown(table: Table) -> None:
     assert found == UNKNOWN
 
 
+def test_summaries_claim_what_the_table_says(table: Table) -> None:
+    for label, row in table.items():
+        said = registry.get("architecture", label.split("(")[0]).summary
+        assert "no bound" not in said or (row["forward"], row["inverse"]) == ("unknown",) * 2
+        assert "bounded on a box only" not in said or (row["forward"], row["inverse"]) == BOX
+
+
+def test_labels_are_drawn_as_they_are() -> None:
+    extents = Extents("mine(limits=[/x])", (2,), BiLipschitz(2, 2), BiLipschitz(2, 2))
+    assert "mine(limits=[/x])" in bounds_table.as_text([extents])
+
+
 def test_every_architecture_is_in_the_table(innbench: Command, table: Table) -> None:
     named = {label.split("(")[0] for label in table}
     assert named == set(registry.names("architecture"))

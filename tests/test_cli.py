@@ -175,6 +175,31 @@ def test_list_names_every_entry(innbench: Command) -> None:
     assert "checkerboard" in innbench("list", "datasets").out
 
 
+def test_text_is_listed_as_it_is(innbench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "singular values within [smallest, largest]" in _in_a_line(innbench("list").out)
+    reason = "SyntaxError: closing tag [/x] :warning: [red]of ``nothing``"
+    broken = {"odd [/y] (theirs)": reason}
+    monkeypatch.setattr(registry, "broken", lambda axis: broken if axis == "probe" else {})
+    said = innbench("list", "probes")
+    assert said.code == 0
+    assert "odd [/y] (theirs)" in said.out
+    assert reason in _in_a_line(said.out)
+
+
+def test_what_has_no_version_is_listed_without_one(innbench: Command) -> None:
+    assert "None" not in innbench("list", "suites").out
+
+
+def test_summaries_are_plain_text(innbench: Command) -> None:
+    said = innbench("list", "architectures", "--json").out
+    assert "an inverse gain of momentum^-steps" in said
+    assert "`" not in "".join(row["summary"] for row in json.loads(said))
+
+
+def _in_a_line(text: str) -> str:
+    return " ".join(text.split())
+
+
 def test_schema_is_json(innbench: Command) -> None:
     assert json.loads(innbench("schema").out)["properties"].keys() >= {"grid", "training"}
 

@@ -19,13 +19,15 @@ from harness.bijections.volume_preserving import VolumePreserving
 from harness.registry import Nested, Shape, entry
 
 # The scale map of arXiv 1605.08803, its limit fixed, in the size of arXiv 1705.07057's RealNVP (5)
-# for data of few dimensions; ActNorm is in the place of its batch normalization.
+# for data of few dimensions; its batch normalization is by running statistics.
 REAL_NVP = {
     "scale": "bounded_exp",
     "couplings": 5,
     "width": 100,
     "split": "alternating",
     "mixing": "none",
+    "actnorm": False,
+    "batch_norm": True,
 }
 # A level of arXiv 1807.03039 with vectors for images: 32 steps of ActNorm, W = PLU and a coupling
 # that shifts first, as its code does. Its networks are convolutions, so the width is the default.

@@ -32,7 +32,7 @@ def _refuses(combination: Combination) -> str | None:
     return None
 
 
-@entry(version=1, refuses=_refuses)
+@entry(version=1, refuses=_refuses, learns_inverse=True)
 def free_form(
     shape: Shape,
     generator: torch.Generator,

@@ -11,12 +11,14 @@ from harness.architectures.mixing import Mixing
 from harness.bijections.base import Bijection
 from harness.registry import Nested, Shape, entry
 
-# MAF (5) and MAF (10) of arXiv 1705.07057, in their size for data of few dimensions; ActNorm is in
-# the place of its batch normalization.
+# MAF (5) and MAF (10) of arXiv 1705.07057, in their size for data of few dimensions; its batch
+# normalization is by running statistics.
 MAF_5 = {
     "transformer": {"name": "affine", "scale": "exp"},
     "blocks": 5,
     "width": 100,
+    "actnorm": False,
+    "batch_norm": True,
 }
 MAF_10 = {**MAF_5, "blocks": 10}
 

@@ -15,12 +15,12 @@ from harness.bijections.residual import Residual
 from harness.registry import Shape, entry
 
 # The densities of a checkerboard in arXiv 2006.09347, by its code: each of 5 linear layers has a
-# norm of at most 0.7.
+# norm of at most 0.7, together 0.7⁵, which 0.7**5 is not to the last bit.
 PAPER_CHECKERBOARD = {
     "blocks": 100,
     "width": 128,
     "layers": 4,
-    "coefficient": 0.7**5,
+    "coefficient": 0.16807,
     "actnorm": False,
 }
 

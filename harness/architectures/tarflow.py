@@ -46,7 +46,7 @@ def tarflow(
     heads: Annotated[int, Field(ge=1)] = 2,
     layers: Annotated[int, Field(ge=1)] = 2,
 ) -> Bijection:
-    """TarFlow: patches scaled and shifted given those before, by causal transformers; no bound.
+    """TarFlow: causal transformers scale and shift patches by those before; bounded on a box only.
 
     arXiv 2412.06329, without its noise, guidance and denoising. Every other block goes from the
     last patch to the first. Sampling takes one pass a patch in each block.

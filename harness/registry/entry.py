@@ -60,7 +60,8 @@ class Entry:
         refuses: Says why a combination is impossible, or ``None``.
         branches: Directions of an architecture that branch on data, so that no pack can run them.
         uses: Directions that a training step takes for a task or a regularizer.
-        presets: Name → parameters as a suite would write them: settings of a paper, by name.
+        learns_inverse: Whether an architecture's inverse is a network of its own, to be trained.
+        presets: Name → parameters, each one value: settings of a paper, by name.
         summary: First line of the factory's docstring.
         origin: The distribution that brought it.
     """
@@ -73,6 +74,7 @@ class Entry:
     refuses: Refusal | None
     branches: tuple[Direction, ...]
     uses: tuple[Direction, ...]
+    learns_inverse: bool
     presets: Presets
     summary: str
     origin: str
@@ -92,12 +94,13 @@ def entry(
     refuses: Refusal | None = None,
     branches: tuple[Direction, ...] = (),
     uses: tuple[Direction, ...] = ("forward",),
+    learns_inverse: bool = False,
     presets: Presets | None = None,
 ) -> Callable[[Factory], Factory]:
     """Mark a factory as an entry; see :class:`Entry`."""
 
     def mark(factory: Factory) -> Factory:
-        marks = (version, refuses, branches, uses, presets or {})
+        marks = (version, refuses, branches, uses, learns_inverse, presets or {})
         factory.__innbench_entry__ = marks  # type: ignore[attr-defined]
         return factory
 
@@ -111,7 +114,7 @@ def described(axis: str, name: str, factory: Any, origin: str) -> Entry:
         TypeError: It is not marked, or has a parameter whose name means a preset.
     """
     try:
-        version, refuses, branches, uses, presets = factory.__innbench_entry__
+        version, refuses, branches, uses, learns_inverse, presets = factory.__innbench_entry__
     except AttributeError:
         message = f"{factory!r} is not marked with @harness.registry.entry(version=…)"
         raise TypeError(message) from None
@@ -129,5 +132,5 @@ def described(axis: str, name: str, factory: Any, origin: str) -> Entry:
     )
     model = create_model(name, __config__=strict, **fields)
     summary = (inspect.getdoc(factory) or "").split("\n")[0]
-    marks = (refuses, branches, uses, presets)
+    marks = (refuses, branches, uses, learns_inverse, presets)
     return Entry(axis, name, version, factory, model, *marks, summary, origin)

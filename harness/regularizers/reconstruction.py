@@ -1,6 +1,5 @@
 """Reconstruction error as a training term."""
 
-import functools
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -10,8 +9,7 @@ from torch import Tensor
 
 from harness import registry
 from harness.bijections.base import Bijection, sum_per_sample
-from harness.bijections.free_form import FreeForm
-from harness.registry import Choice, Combination, Shape, entry
+from harness.registry import Combination, entry
 from harness.regularizers.base import Regularizer
 
 
@@ -32,20 +30,10 @@ class Reconstruction:
         return sum_per_sample((back - x) ** 2).mean()
 
 
-@functools.lru_cache(maxsize=256)
-def _learns_its_inverse(architecture: str, shape: Shape) -> bool:
-    choice = Choice.model_validate_json(architecture)
-    flow = registry.build("architecture", choice, shape, torch.Generator())
-    return any(isinstance(module, FreeForm) for module in flow.modules())
-
-
 def _refuses(combination: Combination) -> str | None:
-    architecture = registry.get("architecture", combination.architecture.name)
-    if architecture.refuses is not None and architecture.refuses(combination) is not None:
-        return None  # it has said so itself
-    if _learns_its_inverse(combination.architecture.model_dump_json(), combination.shape):
-        return None
     name = combination.architecture.name
+    if registry.get("architecture", name).learns_inverse:
+        return None
     return f"reconstruction has nothing to train: the inverse of {name} is no network of its own"
 
 

@@ -70,7 +70,8 @@ def as_table(table: Table, width: int | None = None) -> str:
 def drawing(drawn: RichTable, width: int | None = None) -> str:
     """A rich table as plain text; without a width, that of the terminal.
 
-    It gets as wide as it must: where room is short, rich would drop columns without a word.
+    It gets as wide as it must: where room is short, rich would drop columns without a word. Text is
+    shown as it is: not all of it is ours, and brackets or colons in it are no markup.
     """
     chosen = terminal_width() if width is None else width
     sink = io.StringIO()
@@ -78,6 +79,8 @@ def drawing(drawn: RichTable, width: int | None = None) -> str:
         file=sink,
         width=max(chosen, least_width(drawn)),
         color_system=None,
+        markup=False,
+        emoji=False,
         legacy_windows=False,
     ).print(drawn)
     return "\n".join(line.rstrip() for line in sink.getvalue().split("\n"))

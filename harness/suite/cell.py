@@ -21,6 +21,9 @@ blocks that architectures are built of, the inputs that probes are given. Entrie
 their own. ``tests/test_golden_numbers.py`` notices."""
 
 MAX_PREFIX = 60
+UNSAID = ("none", "permutation")
+"""Entries inside others that a prefix leaves out: nothing, and the mixing that most flows have. A
+list, and not the defaults that the registry knows: a cell keeps its id when a default changes."""
 
 
 def canonical(value: object) -> str:
@@ -87,7 +90,7 @@ class Cell(BaseModel):
 
     @cached_property
     def id(self) -> str:
-        """``affine-exp_none_checkerboard_s0-1f2a9c8d7e6b``: readable, then 48 bits of a hash."""
+        """``affine-exp_none_checkerboard_s0-62d63c7434a5``: readable, then 48 bits of a hash."""
         digest = hashlib.blake2b(self._specification.encode(), digest_size=6).hexdigest()
         return f"{_prefix(self)}-{digest}"
 
@@ -131,13 +134,13 @@ def _prefix(cell: Cell) -> str:
 def _readable(choice: Choice) -> str:
     """The name, then the names of entries inside, parameters by name: ``affine-exp``.
 
-    An entry inside that is called ``none`` is left out, for it says nothing.
+    An entry inside that is called as one of :data:`UNSAID` is left out.
     """
     inside = [
         _readable(Choice.model_validate(item))
         for _, item in sorted(choice.parameters.items())
         if isinstance(item, dict)
         and set(item) == {"name", "version", "parameters"}
-        and item["name"] != "none"
+        and item["name"] not in UNSAID
     ]
     return "-".join([re.sub(r"[^A-Za-z0-9_.]+", "-", choice.name), *inside])

@@ -1,7 +1,8 @@
 """Exclude rules and the ``match`` of overrides: which cells does a rule mean?
 
 Every key that is given must match, and a list means any of its items. An entry is matched by
-its name, and by those of its parameters that the rule gives. A preset gives all of its parameters.
+its name, and by those of its parameters that the rule gives. A preset gives all parameters, with
+the defaults where it says nothing; what the rule says beside it comes first.
 """
 
 from collections.abc import Mapping
@@ -9,7 +10,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import Key, Problem, allowed_and_nearest
-from harness.registry import PRESET, Choice, Entry, Nested, UnresolvedError, get, written_out
+from harness.registry import (
+    PRESET,
+    Choice,
+    Entry,
+    Nested,
+    UnresolvedError,
+    get,
+    resolve,
+    written_out,
+)
 from harness.suite.document import Document
 from harness.suite.structure import shown
 
@@ -134,22 +144,37 @@ def _any_of(axis: str, patterns: list[Any], choice: Choice) -> bool:
 def _matches(axis: str, pattern: Any, choice: Choice) -> bool:
     if isinstance(pattern, str):
         return pattern == choice.name
-    return pattern["name"] == choice.name and any(
-        all(
+    return (
+        pattern["name"] == choice.name
+        and all(
             _parameter_matches(axis, choice, parameter, value)
-            for parameter, value in one.items()
-            if parameter != "name"
+            for parameter, value in pattern.items()
+            if parameter not in ("name", PRESET)
         )
-        for one in _without_presets(axis, pattern)
+        and (
+            PRESET not in pattern
+            or any(_is_preset(axis, choice, one, pattern) for one in _listed(pattern[PRESET]))
+        )
     )
 
 
-def _without_presets(axis: str, pattern: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A pattern for each preset that it names, with the parameters of that preset."""
-    if PRESET not in pattern:
-        return [dict(pattern)]
-    found = get(axis, pattern["name"])
-    return [written_out(found, {**pattern, PRESET: one}) for one in _listed(pattern[PRESET])]
+def _is_preset(axis: str, choice: Choice, preset: str, besides: Mapping[str, Any]) -> bool:
+    """Whether a choice is that preset in all that the rule does not say itself."""
+    found = get(axis, choice.name)
+    own = {
+        parameter: value
+        for parameter, value in choice.parameters.items()
+        if parameter in besides
+        or (
+            found.parameters.model_fields[parameter].is_required()
+            and parameter not in found.presets[preset]
+        )
+    }
+    try:
+        meant = resolve(axis, {"name": choice.name, PRESET: preset, **own})
+    except UnresolvedError:  # another package's, with parameters that its entry does not take
+        return False
+    return meant == choice
 
 
 def _parameter_matches(axis: str, choice: Choice, parameter: str, value: Any) -> bool:

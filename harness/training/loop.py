@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from harness.bijections.base import Bijection
+from harness.bijections.statistics import updated
 from harness.record import CurvePoint, Status
 from harness.regularizers.base import Regularizer
 from harness.seeding import generator
@@ -25,7 +26,8 @@ class Trained:
     """How the training of one network ended.
 
     Attributes:
-        status: ``ok``, or ``diverged`` where the loss or the gradient ceased to be finite.
+        status: ``ok``, or ``diverged`` where the loss, the gradient, or at the end the weights
+            or running statistics ceased to be finite.
         steps: Steps done; the weights are those after that many.
         curve: At each logged step the task's loss, the penalty before its weight where it is
             applied, the norm of the whole gradient, and the learning rate.
@@ -72,6 +74,12 @@ def _steps(
         return losses, penalties
 
     return plain, penalized
+
+
+def _is_finite(flow: Bijection) -> bool:
+    """Whether what training moves is finite: parameters, and buffers of blocks with an update."""
+    moved = [*flow.parameters(), *(one for block in updated(flow) for one in block.buffers())]
+    return all(bool(one.isfinite().all()) for one in moved)
 
 
 @dataclass
@@ -159,9 +167,8 @@ def train(
         optimizer.step(factor)
         stack.update(x, [log.ended is None for log in logs])
     stack.unstack()
-    # The last step was taken from a finite gradient, but nothing has looked at where it led.
-    finite = stack.parameters.isfinite().all(1).tolist()
-    for log, fine in zip(logs, finite, strict=True):
+    for log, member in zip(logs, members, strict=True):
         if not log.ended:
-            log.end(Status.OK if fine else Status.DIVERGED, settings.steps)
+            # The last step came from a finite gradient, but nothing has looked at where it led.
+            log.end(Status.OK if _is_finite(member.flow) else Status.DIVERGED, settings.steps)
     return [log.ended for log in logs if log.ended]

@@ -8,8 +8,11 @@ import torch
 from jsonschema import Draft202012Validator
 
 from harness import registry
+from harness.bijections.actnorm import ActNorm
+from harness.bijections.batch_norm import BatchNorm
 from harness.registry import Entry, Shape, UnresolvedError, choice_schema, entry
 from harness.registry.entry import described
+from harness.suite.rules import Rule
 from tests.command import Command
 from tests.networks import fits
 from tests.suite.suite_text import loaded, mistakes
@@ -99,9 +102,28 @@ def test_a_preset_is_a_way_of_writing(tmp_path: Path) -> None:
     in_full = _ids(
         tmp_path,
         "{name: affine, scale: bounded_exp, couplings: 5, width: 100, split: alternating, "
-        "mixing: none}",
+        "mixing: none, actnorm: false, batch_norm: true}",
     )
     assert by_name == in_full
+
+
+@pytest.mark.parametrize(
+    ("name", "preset"), [("affine", "real_nvp"), ("maf", "maf_5"), ("maf", "maf_10")]
+)
+def test_networks_with_batch_norm_in_their_paper_have_it(name: str, preset: str) -> None:
+    settled = registry.resolve("architecture", {"name": name, "preset": preset})
+    flow = registry.build("architecture", settled, (2,), torch.Generator())
+    kinds = [type(part) for part in flow.parts]
+    assert kinds.count(BatchNorm) == (10 if preset == "maf_10" else 5)
+    assert ActNorm not in kinds
+
+
+@pytest.mark.parametrize(("axis", "name", "preset"), PRESETS)
+def test_what_a_label_shows_of_a_preset_is_the_same_cell(axis: str, name: str, preset: str) -> None:
+    settled = registry.resolve(axis, {"name": name, "preset": preset})
+    for value in settled.parameters.values():
+        if isinstance(value, float):
+            assert float(f"{value:g}") == value
 
 
 def test_a_list_of_presets_expands(tmp_path: Path) -> None:
@@ -119,6 +141,65 @@ def test_a_rule_may_name_a_preset(tmp_path: Path) -> None:
     rule = "exclude: [{architecture: {name: affine, preset: [%s], width: 8}}]\n"
     left = _ids(tmp_path, three, rule % "real_nvp, paper_regression")
     assert left == _ids(tmp_path, "additive, {name: affine, preset: glow_vectors, width: 8}")
+
+
+@pytest.mark.parametrize(("axis", "name", "preset"), PRESETS)
+def test_the_rule_of_a_preset_means_no_other(axis: str, name: str, preset: str) -> None:
+    settled = registry.resolve(axis, {"name": name, "preset": preset})
+    for other in registry.get(axis, name).presets:
+        rule = Rule((), {axis: [{"name": name, "preset": other}]}, None)
+        assert rule.matches_choice(axis, settled) == (other == preset)
+
+
+def test_a_rule_means_a_preset_and_not_one_that_says_more(tmp_path: Path) -> None:
+    plain, modified = "paper_checkerboard", "paper_checkerboard_modified"
+    both = f"{{name: affine, preset: [{plain}, {modified}]}}"
+    for excluded, left in ((plain, modified), (modified, plain)):
+        rule = f"exclude: [{{architecture: {{name: affine, preset: {excluded}}}}}]\n"
+        assert _ids(tmp_path, both, rule) == _ids(tmp_path, f"{{name: affine, preset: {left}}}")
+
+
+def test_what_a_rule_says_beside_a_preset_comes_first(tmp_path: Path) -> None:
+    both = "{name: affine, preset: real_nvp, width: [8, 16, 100], mixing: [none, reverse]}"
+    left = {
+        "width: [8, 16]": "{name: affine, preset: real_nvp, width: 100}, "
+        "{name: affine, preset: real_nvp, width: [8, 16, 100], mixing: reverse}",
+        "mixing: [none, reverse], width: [8, 100]": "{name: affine, preset: real_nvp, width: 16, "
+        "mixing: [none, reverse]}",
+    }
+    for said, others in left.items():
+        rule = f"exclude: [{{architecture: {{name: affine, preset: real_nvp, {said}}}}}]\n"
+        assert set(_ids(tmp_path, both, rule)) == set(_ids(tmp_path, others))
+
+
+@entry(
+    version=1,
+    presets={
+        "big": {"widths": [64, 64]},
+        "small": {"widths": [8]},
+        "wrong": {"widths": 8},
+    },
+)
+def _listing(
+    shape: Shape,
+    generator: torch.Generator,
+    *,
+    size: int,
+    widths: list[int] = [8, 8],  # noqa: B006
+) -> None:
+    """A parameter that is a list, and one that is needed."""
+
+
+@pytest.mark.parametrize("preset", ["big", "small", "wrong"])
+def test_a_preset_may_hold_a_list(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = described("architecture", "mine", _listing, "here")
+    for module in ("harness.registry.settle", "harness.suite.rules"):
+        monkeypatch.setattr(f"{module}.get", lambda axis, name: mine)
+    settled = registry.resolve("architecture", {"name": "mine", "preset": "big", "size": 3})
+    assert settled.parameters["widths"] == [64, 64]
+    for said in ({}, {"size": 3}, {"size": [3, 4]}):
+        rule = Rule((), {"architecture": [{"name": "mine", "preset": preset, **said}]}, None)
+        assert rule.matches_choice("architecture", settled) == (preset == "big")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from harness import registry
 from harness.bijections.base import Bijection
 from harness.bijections.free_form import FreeForm
 from harness.bijections.networks import Conditioner, linear
+from harness.conformance.registered import candidate
 from harness.datasets.base import Dataset
 from harness.registry import Combination
 from harness.seeding import generator
@@ -111,3 +112,21 @@ def test_it_goes_with_what_learns_its_inverse_and_that_with_nothing_else() -> No
     large = _combination("free_form", "reconstruction", (1, 8, 8))
     assert "at most 32 dimensions, not 64" in str(of_flow(large))
     assert of_penalty(large) is None  # said by the other
+
+
+def test_a_refusal_builds_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(*given: object) -> None:
+        raise AssertionError(f"built {given}")
+
+    monkeypatch.setattr(registry, "build", build)
+    of_penalty = registry.get("regularizer", "reconstruction").refuses
+    assert of_penalty is not None
+    assert of_penalty(_combination("additive", "reconstruction", (2,))) is not None
+    assert of_penalty(_combination("free_form", "reconstruction", (2,))) is None
+
+
+@pytest.mark.parametrize("name", registry.names("architecture"))
+def test_an_entry_says_whether_it_learns_its_inverse(name: str) -> None:
+    flow = candidate(registry.resolve("architecture", name)).fresh()
+    learned = any(isinstance(module, FreeForm) for module in flow.modules())
+    assert registry.get("architecture", name).learns_inverse == learned

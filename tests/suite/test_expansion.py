@@ -36,9 +36,9 @@ def test_the_example_becomes_the_cells_that_one_counts_by_hand(tmp_path: Path) -
     assert len(suite.cells) == (7 * 2 - 2) * 3 * 3 * 2
     assert len({cell.id for cell in suite.cells}) == len(suite.cells)
     pairs = {(cell.id.split("_")[0], cell.dataset.name) for cell in suite.cells}
-    assert ("affine-permutation-exp", "digits") not in pairs
-    assert ("affine-permutation-exp", "checkerboard") in pairs
-    assert ("affine-permutation-sigmoid", "digits") in pairs
+    assert ("affine-exp", "digits") not in pairs
+    assert ("affine-exp", "checkerboard") in pairs
+    assert ("affine-sigmoid", "digits") in pairs
     assert ("glow-lu-affine-sigmoid", "digits") in pairs
     assert ("glow-lu-affine-sigmoid", "checkerboard") not in pairs
     assert {(cell.dataset.name, cell.training.steps) for cell in suite.cells} == {

@@ -51,6 +51,10 @@ GOLDEN = {
         cell(architecture=choice("affine", mixing=EXP | {"name": "none"}, scale=EXP)),
         "affine-exp_none_checkerboard_s0-fff9d912d772",
     ),
+    "what most have": (
+        cell(architecture=choice("affine", mixing=EXP | {"name": "permutation"}, scale=EXP)),
+        "affine-exp_none_checkerboard_s0-2b4aa976ab63",
+    ),
     "long": (
         cell(architecture=choice("a" * 40), dataset=choice("b" * 40), seed=12345),
         "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa_none_bbbbbbb_s12345-2a398ff292f0",
@@ -202,6 +206,21 @@ def test_there_is_no_identity_with_a_number_that_is_none(value: float) -> None:
         cell(regularizer=choice("log_scale", weight=value)).specification()
     with pytest.raises(ValidationError):
         Training(weight_decay=value)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "prefix"),
+    [
+        ({"name": "affine", "scale": "exp"}, "affine-exp"),
+        ({"name": "affine", "scale": "exp", "mixing": "lu"}, "affine-lu-exp"),
+        ("additive", "additive"),
+        ("maf", "maf-affine-sigmoid"),
+        ("glow", "glow-lu-affine-sigmoid"),
+    ],
+)
+def test_a_prefix_says_what_a_person_would(architecture: object, prefix: str) -> None:
+    found = cell(architecture=resolve("architecture", architecture)).id
+    assert found.startswith(f"{prefix}_none_checkerboard_s0-")
 
 
 @pytest.mark.parametrize("name", GOLDEN)

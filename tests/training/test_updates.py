@@ -1,5 +1,7 @@
 """Blocks that follow the data are updated after each training step, in packs as alone."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -102,6 +104,26 @@ def test_a_member_that_diverged_keeps_its_statistics_of_then() -> None:
         ours, theirs, calm = three
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9, equal_nan=True)
         assert torch.equal(ours, calm) == (number != 1)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_statistics_that_a_last_step_spoilt_are_a_divergence(together: bool) -> None:
+    pack = []
+    for member, rate in zip(members(), (1e-2, 1e200, 1e-2), strict=True):
+        flow = normed(generator(member.seed, "init"))
+        settings = member.settings.model_copy(update={"steps": 1, "learning_rate": rate})
+        pack.append(replace(member, flow=flow, settings=settings))
+    ended = run(pack) if together else run(*([member] for member in pack))
+    assert [one.status for one in ended] == [Status.OK, Status.DIVERGED, Status.OK]
+    _, wild, _ = pack  # its weights are finite: only what they do to a batch is not
+    assert all(bool(one.isfinite().all()) for one in wild.flow.parameters())
+    assert not all(bool(one.isfinite().all()) for one in wild.flow.buffers())
+
+
+def test_a_buffer_that_nothing_moves_may_be_infinite() -> None:
+    (member,) = members()[:1]
+    member.flow.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+    assert run([member])[0].status is Status.OK
 
 
 @pytest.mark.parametrize("name", ["affine", "maf"])
