@@ -5,14 +5,14 @@ import math
 import torch
 from torch import Tensor, nn
 
-from harness.bijections.adaptive_ode import AdaptiveODE
 from harness.bijections.base import Bijection
-from harness.bijections.bit_exact import BitExactCoupling
 from harness.bijections.box import Box
+from harness.bijections.continuous.adaptive_ode import AdaptiveODE
+from harness.bijections.coupling.bit_exact import BitExactCoupling
 from harness.bijections.free_form import FreeForm
-from harness.bijections.mixture_transformer import MixtureOfLogistics
-from harness.bijections.spline_transformer import RationalQuadraticSpline
-from harness.bijections.transformers import Affine
+from harness.bijections.transformers.elementwise import Affine
+from harness.bijections.transformers.mixture_transformer import MixtureOfLogistics
+from harness.bijections.transformers.spline_transformer import RationalQuadraticSpline
 from harness.conformance import batch, bounds, gradients, inverse, jacobians, log_det, shapes, state
 from harness.conformance.row import Row
 

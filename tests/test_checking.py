@@ -10,7 +10,7 @@ import pytest
 
 from harness import registry
 from harness.bijections.base import BiLipschitz
-from harness.bijections.spline_transformer import RationalQuadraticSpline
+from harness.bijections.transformers.spline_transformer import RationalQuadraticSpline
 from harness.checking import named
 from harness.conformance.registered import PARTS
 from harness.conformance.suite import conformance, steps
@@ -21,10 +21,10 @@ OWN = """
 from typing import Annotated, Any
 
 import torch
-from harness.bijections.actnorm import ActNorm
-from harness.bijections.linear import LULinear
-from harness.bijections.residual import Residual
-from harness.bijections.lipschitz_network import LipschitzNetwork
+from harness.bijections.linear.actnorm import ActNorm
+from harness.bijections.linear.linear import LULinear
+from harness.bijections.residual.residual import Residual
+from harness.bijections.residual.lipschitz_network import LipschitzNetwork
 from harness.registry import Nested, entry
 
 class Negated(ActNorm):

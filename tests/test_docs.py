@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from harness.bijections.actnorm import ActNorm
+from harness.bijections.linear.actnorm import ActNorm
 from harness.measuring.lockstep import in_lockstep
 from harness.measuring.networks import Networks
 from harness.probes.subject import Inputs, Subject

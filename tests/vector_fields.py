@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from harness.bijections.vector_field import VectorField
+from harness.bijections.continuous.vector_field import VectorField
 from tests.networks import perturb
 
 ORDERS = {"euler": 1, "midpoint": 2, "rk4": 4}

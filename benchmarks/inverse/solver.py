@@ -15,8 +15,8 @@ from benchmarks.row import Row
 from harness import registry
 from harness.bijections.base import Bijection
 from harness.bijections.chain import Chain
-from harness.bijections.fixed_point import fixed_point
-from harness.bijections.residual import Residual
+from harness.bijections.residual.fixed_point import fixed_point
+from harness.bijections.residual.residual import Residual
 from harness.seeding import generator as seeded
 from harness.suite.model import Training
 from harness.training.batches import Batches

@@ -13,7 +13,7 @@ from harness.architectures.coupling_flow import (
 )
 from harness.architectures.mixing import Mixing
 from harness.bijections.base import Bijection
-from harness.bijections.transformers import Additive
+from harness.bijections.transformers.elementwise import Additive
 from harness.registry import Shape, entry
 
 # The couplings of arXiv 1410.8516 for MNIST; its last, diagonal scaling is not here, and its

@@ -14,8 +14,8 @@ from harness.architectures.coupling_flow import (
 )
 from harness.architectures.mixing import Mixing
 from harness.bijections.base import Bijection
-from harness.bijections.transformers import Affine, Order
-from harness.bijections.volume_preserving import VolumePreserving
+from harness.bijections.transformers.elementwise import Affine, Order
+from harness.bijections.transformers.volume_preserving import VolumePreserving
 from harness.registry import Nested, Shape, entry
 
 # The scale map of arXiv 1605.08803, its limit fixed, in the size of arXiv 1705.07057's RealNVP (5)

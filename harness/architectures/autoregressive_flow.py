@@ -7,16 +7,16 @@ from typing import Any, Literal
 import torch
 
 from harness.architectures.mixing import mixed
-from harness.bijections.actnorm import ActNorm
+from harness.bijections.autoregressive.masked_autoregressive import MaskedAutoregressive
+from harness.bijections.autoregressive.masked_network import MaskedNetwork
 from harness.bijections.base import Bijection
-from harness.bijections.batch_norm import BatchNorm
 from harness.bijections.chain import Chain
 from harness.bijections.inverse import Inverse
-from harness.bijections.masked_autoregressive import MaskedAutoregressive
-from harness.bijections.masked_network import MaskedNetwork
-from harness.bijections.reshape import Flatten
-from harness.bijections.spline_transformer import unfit_choice
-from harness.bijections.transformers import Transformer
+from harness.bijections.linear.actnorm import ActNorm
+from harness.bijections.linear.batch_norm import BatchNorm
+from harness.bijections.shape.reshape import Flatten
+from harness.bijections.transformers.elementwise import Transformer
+from harness.bijections.transformers.spline_transformer import unfit_choice
 from harness.registry import Combination, Shape
 
 Order = Literal["reverse", "random"]

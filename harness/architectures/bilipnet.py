@@ -8,9 +8,9 @@ from pydantic import Field
 
 from harness.bijections.base import Bijection
 from harness.bijections.chain import Chain
-from harness.bijections.orthogonal import Cayley
-from harness.bijections.reshape import Flatten
-from harness.bijections.strongly_monotone import StronglyMonotone
+from harness.bijections.linear.orthogonal import Cayley
+from harness.bijections.residual.strongly_monotone import StronglyMonotone
+from harness.bijections.shape.reshape import Flatten
 from harness.registry import Combination, Shape, entry
 
 

@@ -8,11 +8,11 @@ from pydantic import Field
 
 from harness.architectures.coupling_flow import one_dimension
 from harness.bijections.base import Bijection
-from harness.bijections.bit_exact import BitExactCoupling
 from harness.bijections.chain import Chain
-from harness.bijections.networks import mlp
-from harness.bijections.permutation import Permutation
-from harness.bijections.reshape import Flatten
+from harness.bijections.coupling.bit_exact import BitExactCoupling
+from harness.bijections.coupling.networks import mlp
+from harness.bijections.linear.permutation import Permutation
+from harness.bijections.shape.reshape import Flatten
 from harness.registry import Shape, entry
 
 

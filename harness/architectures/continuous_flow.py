@@ -6,18 +6,18 @@ from typing import Literal
 
 import torch
 
-from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection
 from harness.bijections.chain import Chain
-from harness.bijections.flow_log_determinant import (
+from harness.bijections.continuous.flow_log_determinant import (
     FlowLogDeterminant,
     Hutchinson,
     OfSteps,
     Trace,
 )
-from harness.bijections.neural_ode import NeuralODE
-from harness.bijections.reshape import Flatten
-from harness.bijections.vector_field import VectorField
+from harness.bijections.continuous.neural_ode import NeuralODE
+from harness.bijections.continuous.vector_field import VectorField
+from harness.bijections.linear.actnorm import ActNorm
+from harness.bijections.shape.reshape import Flatten
 from harness.registry import Shape
 
 LogDet = Literal["steps", "trace", "hutchinson"]

@@ -7,16 +7,16 @@ from typing import Any, Literal
 import torch
 
 from harness.architectures.mixing import mixed
-from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection
-from harness.bijections.batch_norm import BatchNorm
 from harness.bijections.chain import Chain
-from harness.bijections.coupling import Coupling
-from harness.bijections.networks import mlp
-from harness.bijections.reshape import Flatten
-from harness.bijections.residual_mlp import ResidualMLP
-from harness.bijections.splits import Alternating, Halves
-from harness.bijections.transformers import Transformer
+from harness.bijections.coupling.coupling import Coupling
+from harness.bijections.coupling.networks import mlp
+from harness.bijections.coupling.residual_mlp import ResidualMLP
+from harness.bijections.coupling.splits import Alternating, Halves
+from harness.bijections.linear.actnorm import ActNorm
+from harness.bijections.linear.batch_norm import BatchNorm
+from harness.bijections.shape.reshape import Flatten
+from harness.bijections.transformers.elementwise import Transformer
 from harness.registry import Combination, Shape
 
 SplitName = Literal["halves", "alternating"]

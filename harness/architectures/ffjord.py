@@ -7,7 +7,7 @@ from pydantic import Field
 
 from harness.architectures.continuous_flow import LogDet, continuous_flow
 from harness.bijections.base import Bijection
-from harness.bijections.neural_ode import NeuralODE
+from harness.bijections.continuous.neural_ode import NeuralODE
 from harness.registry import Shape, entry
 
 

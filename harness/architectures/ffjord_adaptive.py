@@ -6,8 +6,8 @@ import torch
 from pydantic import Field
 
 from harness.architectures.continuous_flow import LogDet, continuous_flow
-from harness.bijections.adaptive_ode import AdaptiveODE
 from harness.bijections.base import Bijection
+from harness.bijections.continuous.adaptive_ode import AdaptiveODE
 from harness.registry import Shape, entry
 
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from harness.architectures.coupling_flow import coupling_flow, one_dimension
 from harness.architectures.mixing import Mixing
 from harness.bijections.base import Bijection
-from harness.bijections.mixture_transformer import MixtureOfLogistics
+from harness.bijections.transformers.mixture_transformer import MixtureOfLogistics
 from harness.registry import Shape, entry
 
 

@@ -8,9 +8,9 @@ from pydantic import Field
 
 from harness.bijections.base import Bijection
 from harness.bijections.chain import Chain
+from harness.bijections.coupling.networks import mlp
 from harness.bijections.free_form import FreeForm
-from harness.bijections.networks import mlp
-from harness.bijections.reshape import Flatten
+from harness.bijections.shape.reshape import Flatten
 from harness.registry import Combination, Shape, entry
 
 LARGEST = 32

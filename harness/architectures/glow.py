@@ -7,16 +7,16 @@ from pydantic import Field
 
 from harness import registry
 from harness.architectures.mixing import Mixing, mixed
-from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection
 from harness.bijections.chain import Chain
-from harness.bijections.coupling import Coupling
-from harness.bijections.multiscale import MultiScale
-from harness.bijections.networks import convolutional_network
-from harness.bijections.reshape import Squeeze
-from harness.bijections.spline_transformer import unfit_choice
-from harness.bijections.splits import Checkerboard, Halves
-from harness.bijections.transformers import Transformer
+from harness.bijections.coupling.coupling import Coupling
+from harness.bijections.coupling.networks import convolutional_network
+from harness.bijections.coupling.splits import Checkerboard, Halves
+from harness.bijections.linear.actnorm import ActNorm
+from harness.bijections.shape.multiscale import MultiScale
+from harness.bijections.shape.reshape import Squeeze
+from harness.bijections.transformers.elementwise import Transformer
+from harness.bijections.transformers.spline_transformer import unfit_choice
 from harness.registry import Combination, Nested, Shape, entry
 
 

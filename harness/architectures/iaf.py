@@ -9,7 +9,7 @@ from harness import registry
 from harness.architectures import autoregressive_flow as frame
 from harness.architectures.mixing import Mixing
 from harness.bijections.base import Bijection
-from harness.bijections.transformers import Transformer
+from harness.bijections.transformers.elementwise import Transformer
 from harness.registry import Combination, Nested, Shape, entry
 
 

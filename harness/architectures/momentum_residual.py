@@ -6,12 +6,12 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection
 from harness.bijections.chain import Chain
-from harness.bijections.momentum import MomentumResidual
-from harness.bijections.networks import mlp
-from harness.bijections.reshape import Flatten
+from harness.bijections.coupling.networks import mlp
+from harness.bijections.linear.actnorm import ActNorm
+from harness.bijections.residual.momentum import MomentumResidual
+from harness.bijections.shape.reshape import Flatten
 from harness.registry import Combination, Shape, entry
 
 

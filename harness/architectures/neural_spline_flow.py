@@ -8,7 +8,11 @@ from pydantic import Field
 from harness.architectures.coupling_flow import coupling_flow, one_dimension
 from harness.architectures.mixing import Mixing
 from harness.bijections.base import Bijection
-from harness.bijections.spline_transformer import CONSTRAINED, RationalQuadraticSpline, unfit
+from harness.bijections.transformers.spline_transformer import (
+    CONSTRAINED,
+    RationalQuadraticSpline,
+    unfit,
+)
 from harness.registry import Combination, Shape, entry
 
 

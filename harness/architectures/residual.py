@@ -6,12 +6,12 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection
 from harness.bijections.chain import Chain
-from harness.bijections.lipschitz_network import LipschitzNetwork
-from harness.bijections.reshape import Flatten
-from harness.bijections.residual import Residual
+from harness.bijections.linear.actnorm import ActNorm
+from harness.bijections.residual.lipschitz_network import LipschitzNetwork
+from harness.bijections.residual.residual import Residual
+from harness.bijections.shape.reshape import Flatten
 from harness.registry import Shape, entry
 
 # The densities of a checkerboard in arXiv 2006.09347, by its code: each of 5 linear layers has a

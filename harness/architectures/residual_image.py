@@ -7,11 +7,11 @@ import torch
 from pydantic import Field
 
 from harness.architectures.residual_images import image_refusal, residual_images
-from harness.bijections.activations import ACTIVATIONS
 from harness.bijections.base import Bijection
-from harness.bijections.lipschitz_convolutions import LipschitzConvolutions
-from harness.bijections.log_determinant import Series
-from harness.bijections.residual import Residual
+from harness.bijections.residual.activations import ACTIVATIONS
+from harness.bijections.residual.lipschitz_convolutions import LipschitzConvolutions
+from harness.bijections.residual.log_determinant import Series
+from harness.bijections.residual.residual import Residual
 from harness.registry import Shape, entry
 
 

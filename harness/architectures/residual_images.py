@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import cast
 
-from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection
 from harness.bijections.chain import Chain
-from harness.bijections.reshape import Flatten, Squeeze
+from harness.bijections.linear.actnorm import ActNorm
+from harness.bijections.shape.reshape import Flatten, Squeeze
 from harness.registry import Combination, Shape
 
 

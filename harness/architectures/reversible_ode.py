@@ -7,12 +7,12 @@ import torch
 from pydantic import Field
 
 from harness.architectures.mixing import Mixing, mixed
-from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection
 from harness.bijections.chain import Chain
-from harness.bijections.reshape import Flatten
-from harness.bijections.reversible_ode import ReversibleODE
-from harness.bijections.vector_field import VectorField
+from harness.bijections.continuous.reversible_ode import ReversibleODE
+from harness.bijections.continuous.vector_field import VectorField
+from harness.bijections.linear.actnorm import ActNorm
+from harness.bijections.shape.reshape import Flatten
 from harness.registry import Combination, Shape, entry
 
 

@@ -5,13 +5,13 @@ from typing import Annotated, cast
 import torch
 from pydantic import Field
 
+from harness.bijections.attention.token_networks import Attention, TokenMLP
 from harness.bijections.base import Bijection
 from harness.bijections.chain import Chain
-from harness.bijections.coupling import Coupling
-from harness.bijections.patches import Patches
-from harness.bijections.reshape import Flatten
-from harness.bijections.token_networks import Attention, TokenMLP
-from harness.bijections.transformers import Additive
+from harness.bijections.coupling.coupling import Coupling
+from harness.bijections.shape.patches import Patches
+from harness.bijections.shape.reshape import Flatten
+from harness.bijections.transformers.elementwise import Additive
 from harness.registry import Combination, Shape, entry
 
 

@@ -7,10 +7,10 @@ from pydantic import Field
 
 from harness.bijections.base import Bijection
 from harness.bijections.chain import Chain
-from harness.bijections.coupling import Coupling
-from harness.bijections.networks import convolutional_network
-from harness.bijections.reshape import Flatten, Squeeze
-from harness.bijections.transformers import Additive
+from harness.bijections.coupling.coupling import Coupling
+from harness.bijections.coupling.networks import convolutional_network
+from harness.bijections.shape.reshape import Flatten, Squeeze
+from harness.bijections.transformers.elementwise import Additive
 from harness.registry import Combination, Shape, entry
 
 
@@ -46,7 +46,7 @@ def revnet(
     Every level begins with a squeeze, as in the bijective i-RevNet: RevNet's strides lose
     information, and channels that were split off would not reach a classifier's head. Nothing is
     padded: with channels of zeros there are more latent dimensions than inputs, and no density of
-    the inputs (see :class:`harness.bijections.padding.ZeroPadding`).
+    the inputs (see :class:`harness.bijections.shape.padding.ZeroPadding`).
     """
     channels, height, width_of_image = shape
     parts: list[Bijection] = []

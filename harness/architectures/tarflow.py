@@ -6,13 +6,13 @@ import torch
 from pydantic import Field
 
 from harness import registry
+from harness.bijections.autoregressive.causal_transformer import CausalTransformer
+from harness.bijections.autoregressive.patch_autoregressive import PatchAutoregressive
 from harness.bijections.base import Bijection
-from harness.bijections.causal_transformer import CausalTransformer
 from harness.bijections.chain import Chain
-from harness.bijections.patch_autoregressive import PatchAutoregressive
-from harness.bijections.patches import Patches
-from harness.bijections.reshape import Flatten
-from harness.bijections.transformers import Affine
+from harness.bijections.shape.patches import Patches
+from harness.bijections.shape.reshape import Flatten
+from harness.bijections.transformers.elementwise import Affine
 from harness.registry import Combination, Nested, Shape, entry
 
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from harness.bijections.base import Bijection, BiLipschitz, Convergence
 from harness.bijections.box import Box
+from harness.bijections.coupling.networks import Conditioner
 from harness.bijections.given import check_alike, check_shape
-from harness.bijections.networks import Conditioner
 
 
 class FreeForm(Bijection):

@@ -4,9 +4,9 @@ import math
 
 from torch import Tensor
 
+from harness.bijections.autoregressive.masked_autoregressive import MaskedAutoregressive
 from harness.bijections.base import Bijection, BiLipschitz
 from harness.bijections.box import Box
-from harness.bijections.masked_autoregressive import MaskedAutoregressive
 
 
 class Inverse(Bijection):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from harness.bijections.base import Bijection
 from harness.bijections.chain import Chain
-from harness.bijections.multiscale import MultiScale
+from harness.bijections.shape.multiscale import MultiScale
 from harness.conformance.row import Row
 
 OF_EACH = ", of each part"

@@ -60,25 +60,27 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "softplus": "harness.bijections.scale_maps.softplus:softplus",
     },
     "transformer": {
-        "additive": "harness.bijections.transformers:additive",
-        "affine": "harness.bijections.transformers:affine",
-        "mixture_of_logistics": "harness.bijections.mixture_transformer:mixture_of_logistics",
-        "rational_quadratic_spline": (
-            "harness.bijections.spline_transformer:rational_quadratic_spline"
+        "additive": "harness.bijections.transformers.elementwise:additive",
+        "affine": "harness.bijections.transformers.elementwise:affine",
+        "mixture_of_logistics": (
+            "harness.bijections.transformers.mixture_transformer:mixture_of_logistics"
         ),
-        "volume_preserving": "harness.bijections.volume_preserving:volume_preserving",
+        "rational_quadratic_spline": (
+            "harness.bijections.transformers.spline_transformer:rational_quadratic_spline"
+        ),
+        "volume_preserving": "harness.bijections.transformers.volume_preserving:volume_preserving",
     },
     "mixing": {
-        "cayley": "harness.bijections.mixing:cayley",
-        "householder": "harness.bijections.mixing:householder",
-        "lu": "harness.bijections.mixing:lu",
-        "matrix_exponential": "harness.bijections.mixing:matrix_exponential",
-        "none": "harness.bijections.mixing:none",
-        "permutation": "harness.bijections.mixing:permutation",
-        "plain": "harness.bijections.mixing:plain",
-        "qr": "harness.bijections.mixing:qr",
-        "reverse": "harness.bijections.mixing:reverse",
-        "svd": "harness.bijections.mixing:svd",
+        "cayley": "harness.bijections.linear.mixing:cayley",
+        "householder": "harness.bijections.linear.mixing:householder",
+        "lu": "harness.bijections.linear.mixing:lu",
+        "matrix_exponential": "harness.bijections.linear.mixing:matrix_exponential",
+        "none": "harness.bijections.linear.mixing:none",
+        "permutation": "harness.bijections.linear.mixing:permutation",
+        "plain": "harness.bijections.linear.mixing:plain",
+        "qr": "harness.bijections.linear.mixing:qr",
+        "reverse": "harness.bijections.linear.mixing:reverse",
+        "svd": "harness.bijections.linear.mixing:svd",
     },
 }
 AXES = tuple(BUILT_IN)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from harness import registry
 from harness.bijections.base import Bijection, sum_per_sample
-from harness.bijections.transformers import Affine
+from harness.bijections.transformers.elementwise import Affine
 from harness.registry import Choice, Combination, Shape, entry
 from harness.regularizers.base import Regularizer
 

@@ -13,19 +13,19 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection
 from harness.bijections.chain import Chain
-from harness.bijections.coupling import Coupling
-from harness.bijections.lipschitz_convolutions import LipschitzConvolutions
-from harness.bijections.lipschitz_dense import LipschitzDense
-from harness.bijections.lipschitz_network import LipschitzNetwork
-from harness.bijections.multiscale import MultiScale
-from harness.bijections.networks import Conditioner
-from harness.bijections.nonexpansive import Nonexpansive
-from harness.bijections.permutation import Permutation
-from harness.bijections.residual import Residual
-from harness.bijections.strongly_monotone import StronglyMonotone
+from harness.bijections.coupling.coupling import Coupling
+from harness.bijections.coupling.networks import Conditioner
+from harness.bijections.linear.actnorm import ActNorm
+from harness.bijections.linear.permutation import Permutation
+from harness.bijections.residual.lipschitz_convolutions import LipschitzConvolutions
+from harness.bijections.residual.lipschitz_dense import LipschitzDense
+from harness.bijections.residual.lipschitz_network import LipschitzNetwork
+from harness.bijections.residual.nonexpansive import Nonexpansive
+from harness.bijections.residual.residual import Residual
+from harness.bijections.residual.strongly_monotone import StronglyMonotone
+from harness.bijections.shape.multiscale import MultiScale
 from harness.training.batched_coupling import BatchedCoupling, runs_together
 from harness.training.batched_layers import BatchedActNorm, BatchedPermutation, Layer, run
 from harness.training.batched_residual import BatchedResidual

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from harness.bijections.coupling import Coupling
-from harness.bijections.splits import Alternating, Halves
-from harness.bijections.transformers import Transformer
+from harness.bijections.coupling.coupling import Coupling
+from harness.bijections.coupling.splits import Alternating, Halves
+from harness.bijections.transformers.elementwise import Transformer
 from harness.training.batched_layers import Layer
 from harness.training.perceptron import BatchedPerceptron
 

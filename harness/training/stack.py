@@ -10,7 +10,7 @@ from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from harness.bijections.base import Bijection
-from harness.bijections.log_determinant import estimates, resample
+from harness.bijections.residual.log_determinant import estimates, resample
 from harness.bijections.statistics import update_statistics, updated
 from harness.training.batched import batched
 from harness.training.perceptron import apart

@@ -6,7 +6,7 @@ import torch
 from harness import registry
 from harness.bijections.base import Bijection
 from harness.bijections.chain import Chain
-from harness.bijections.coupling import Coupling
+from harness.bijections.coupling.coupling import Coupling
 from harness.conformance.candidate import perturb
 from harness.conformance.registered import candidate
 from harness.registry import Shape

@@ -8,19 +8,19 @@ import pytest
 import torch
 
 from harness import registry
-from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection
 from harness.bijections.chain import Chain
-from harness.bijections.coupling import Coupling
-from harness.bijections.linear import LULinear
-from harness.bijections.lipschitz_network import LipschitzNetwork
-from harness.bijections.mixture_transformer import MixtureOfLogistics
-from harness.bijections.multiscale import MultiScale
-from harness.bijections.networks import Conditioner, convolutional_network, mlp
-from harness.bijections.permutation import Permutation
-from harness.bijections.reshape import Flatten, Squeeze
-from harness.bijections.residual import Residual
-from harness.bijections.transformers import Additive, Transformer
+from harness.bijections.coupling.coupling import Coupling
+from harness.bijections.coupling.networks import Conditioner, convolutional_network, mlp
+from harness.bijections.linear.actnorm import ActNorm
+from harness.bijections.linear.linear import LULinear
+from harness.bijections.linear.permutation import Permutation
+from harness.bijections.residual.lipschitz_network import LipschitzNetwork
+from harness.bijections.residual.residual import Residual
+from harness.bijections.shape.multiscale import MultiScale
+from harness.bijections.shape.reshape import Flatten, Squeeze
+from harness.bijections.transformers.elementwise import Additive, Transformer
+from harness.bijections.transformers.mixture_transformer import MixtureOfLogistics
 from harness.registry import Shape
 from harness.seeding import generator
 from tests import conformance

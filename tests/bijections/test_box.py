@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection
 from harness.bijections.box import Box
 from harness.bijections.chain import Chain
-from harness.bijections.linear import LULinear
-from harness.bijections.multiscale import MultiScale
-from harness.bijections.permutation import Permutation
-from harness.bijections.reshape import Flatten, Squeeze
+from harness.bijections.linear.actnorm import ActNorm
+from harness.bijections.linear.linear import LULinear
+from harness.bijections.linear.permutation import Permutation
+from harness.bijections.shape.multiscale import MultiScale
+from harness.bijections.shape.reshape import Flatten, Squeeze
 from harness.seeding import generator
 from tests.networks import gaussian, perturb
 

@@ -8,18 +8,18 @@ from torch import Tensor
 
 from harness import registry
 from harness.architectures.autoregressive_flow import autoregressive_flow
-from harness.bijections.actnorm import ActNorm
+from harness.bijections.autoregressive.masked_autoregressive import MaskedAutoregressive
+from harness.bijections.autoregressive.masked_network import MaskedNetwork
 from harness.bijections.base import Bijection, BiLipschitz, Convergence
 from harness.bijections.box import Box
 from harness.bijections.chain import Chain
-from harness.bijections.coupling import Coupling
+from harness.bijections.coupling.coupling import Coupling
+from harness.bijections.coupling.networks import convolutional_network, mlp
+from harness.bijections.coupling.residual_mlp import ResidualMLP
+from harness.bijections.coupling.splits import Checkerboard
 from harness.bijections.inverse import Inverse
-from harness.bijections.masked_autoregressive import MaskedAutoregressive
-from harness.bijections.masked_network import MaskedNetwork
-from harness.bijections.networks import convolutional_network, mlp
-from harness.bijections.residual_mlp import ResidualMLP
-from harness.bijections.splits import Checkerboard
-from harness.bijections.transformers import Transformer
+from harness.bijections.linear.actnorm import ActNorm
+from harness.bijections.transformers.elementwise import Transformer
 from harness.conformance.bounds import bounds_on_a_box, global_bounds
 from harness.registry import Shape
 from harness.seeding import generator

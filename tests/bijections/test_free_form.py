@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from harness.bijections.coupling.networks import Conditioner, linear, mlp
 from harness.bijections.free_form import FreeForm
-from harness.bijections.networks import Conditioner, linear, mlp
 from harness.conformance import gradients
 from harness.seeding import generator
 from tests import conformance

@@ -6,11 +6,16 @@ from torch import Tensor, nn
 
 from harness.bijections import interval
 from harness.bijections.box import Box
-from harness.bijections.networks import Conditioner, convolution, convolutional_network, mlp
-from harness.bijections.residual_mlp import ResidualBlock, ResidualMLP
+from harness.bijections.coupling.networks import (
+    Conditioner,
+    convolution,
+    convolutional_network,
+    mlp,
+)
+from harness.bijections.coupling.residual_mlp import ResidualBlock, ResidualMLP
 from harness.registry import Shape
 from harness.seeding import generator
-from tests.bijections.test_coupling_bounds import inside
+from tests.bijections.coupling.test_coupling_bounds import inside
 from tests.networks import gaussian, perturb
 
 NETWORKS: dict[str, tuple[nn.Module, Shape]] = {

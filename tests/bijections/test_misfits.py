@@ -9,39 +9,39 @@ import torch
 from torch import Tensor
 
 from harness import registry
-from harness.bijections.actnorm import ActNorm
-from harness.bijections.adaptive_ode import AdaptiveODE
+from harness.bijections.attention.token_networks import Attention
+from harness.bijections.autoregressive.causal_transformer import CausalTransformer
+from harness.bijections.autoregressive.masked_autoregressive import MaskedAutoregressive
+from harness.bijections.autoregressive.masked_network import MaskedNetwork
+from harness.bijections.autoregressive.patch_autoregressive import PatchAutoregressive
 from harness.bijections.base import Bijection
-from harness.bijections.batch_norm import BatchNorm
-from harness.bijections.bit_exact import BitExactCoupling
-from harness.bijections.causal_transformer import CausalTransformer
 from harness.bijections.chain import Chain
-from harness.bijections.coupling import Coupling
+from harness.bijections.continuous.adaptive_ode import AdaptiveODE
+from harness.bijections.continuous.neural_ode import NeuralODE
+from harness.bijections.continuous.reversible_ode import ReversibleODE
+from harness.bijections.continuous.vector_field import VectorField
+from harness.bijections.coupling.bit_exact import BitExactCoupling
+from harness.bijections.coupling.coupling import Coupling
+from harness.bijections.coupling.networks import convolutional_network, mlp
+from harness.bijections.coupling.residual_mlp import ResidualMLP
+from harness.bijections.coupling.splits import Alternating, Checkerboard
 from harness.bijections.free_form import FreeForm
 from harness.bijections.inverse import Inverse
-from harness.bijections.lipschitz_convolutions import LipschitzConvolutions
-from harness.bijections.lipschitz_network import LipschitzNetwork
-from harness.bijections.logit import Logit
-from harness.bijections.masked_autoregressive import MaskedAutoregressive
-from harness.bijections.masked_network import MaskedNetwork
-from harness.bijections.momentum import MomentumResidual
-from harness.bijections.multiscale import MultiScale
-from harness.bijections.networks import convolutional_network, mlp
-from harness.bijections.neural_ode import NeuralODE
-from harness.bijections.padding import ZeroPadding
-from harness.bijections.patch_autoregressive import PatchAutoregressive
-from harness.bijections.patches import Patches
-from harness.bijections.permutation import Permutation
-from harness.bijections.reshape import Flatten, Squeeze
-from harness.bijections.residual import Residual
-from harness.bijections.residual_mlp import ResidualMLP
-from harness.bijections.reversible_ode import ReversibleODE
-from harness.bijections.scaling import Scaling
-from harness.bijections.splits import Alternating, Checkerboard
-from harness.bijections.strongly_monotone import StronglyMonotone
-from harness.bijections.token_networks import Attention
-from harness.bijections.transformers import Additive, Transformer
-from harness.bijections.vector_field import VectorField
+from harness.bijections.linear.actnorm import ActNorm
+from harness.bijections.linear.batch_norm import BatchNorm
+from harness.bijections.linear.permutation import Permutation
+from harness.bijections.linear.scaling import Scaling
+from harness.bijections.residual.lipschitz_convolutions import LipschitzConvolutions
+from harness.bijections.residual.lipschitz_network import LipschitzNetwork
+from harness.bijections.residual.momentum import MomentumResidual
+from harness.bijections.residual.residual import Residual
+from harness.bijections.residual.strongly_monotone import StronglyMonotone
+from harness.bijections.shape.logit import Logit
+from harness.bijections.shape.multiscale import MultiScale
+from harness.bijections.shape.padding import ZeroPadding
+from harness.bijections.shape.patches import Patches
+from harness.bijections.shape.reshape import Flatten, Squeeze
+from harness.bijections.transformers.elementwise import Additive, Transformer
 from harness.registry import Shape
 from harness.seeding import generator
 

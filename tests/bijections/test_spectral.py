@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from harness.bijections.lipschitz_network import LipschitzNetwork
+from harness.bijections.residual.lipschitz_network import LipschitzNetwork
 from harness.bijections.spectral import convolution_upper_bound, gram_upper_bound
 from harness.seeding import generator
 

@@ -5,14 +5,14 @@ import math
 import torch
 from torch import Tensor, nn
 
-from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection, BiLipschitz, Convergence
 from harness.bijections.box import Box
 from harness.bijections.chain import Chain
-from harness.bijections.linear import LULinear
-from harness.bijections.lipschitz_network import LipschitzNetwork
-from harness.bijections.reshape import Flatten
-from harness.bijections.residual import Residual
+from harness.bijections.linear.actnorm import ActNorm
+from harness.bijections.linear.linear import LULinear
+from harness.bijections.residual.lipschitz_network import LipschitzNetwork
+from harness.bijections.residual.residual import Residual
+from harness.bijections.shape.reshape import Flatten
 from harness.registry import Shape
 from tests.conformance_suite.faults_of_bounds import FAULTS_OF_BOUNDS
 from tests.conformance_suite.frame import Factory, beside, coupling

@@ -6,16 +6,13 @@ from typing import cast
 import torch
 from torch import nn
 
+from harness.bijections.autoregressive.masked_autoregressive import MaskedAutoregressive
+from harness.bijections.autoregressive.masked_network import MaskedNetwork
 from harness.bijections.base import Bijection, BiLipschitz
 from harness.bijections.box import Box
 from harness.bijections.chain import Chain
-from harness.bijections.coupling import Coupling
-from harness.bijections.inverse import Inverse
-from harness.bijections.linear import LULinear
-from harness.bijections.lipschitz_network import LipschitzNetwork
-from harness.bijections.masked_autoregressive import MaskedAutoregressive
-from harness.bijections.masked_network import MaskedNetwork
-from harness.bijections.networks import (
+from harness.bijections.coupling.coupling import Coupling
+from harness.bijections.coupling.networks import (
     EVERYTHING,
     SILU_LIPSCHITZ,
     Conditioner,
@@ -23,11 +20,14 @@ from harness.bijections.networks import (
     mlp,
     norm,
 )
-from harness.bijections.reshape import Flatten
-from harness.bijections.residual import Residual
+from harness.bijections.inverse import Inverse
+from harness.bijections.linear.linear import LULinear
+from harness.bijections.residual.lipschitz_network import LipschitzNetwork
+from harness.bijections.residual.residual import Residual
 from harness.bijections.scale_maps.exponentials import Exponential
 from harness.bijections.scale_maps.sigmoids import BoundedSigmoid
-from harness.bijections.transformers import Additive, Affine, Transformer
+from harness.bijections.shape.reshape import Flatten
+from harness.bijections.transformers.elementwise import Additive, Affine, Transformer
 from harness.registry import Shape
 from tests.conformance_suite.frame import Factory, beside, coupling
 

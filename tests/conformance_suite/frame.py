@@ -6,11 +6,11 @@ import torch
 
 from harness.bijections.base import Bijection
 from harness.bijections.chain import Chain
-from harness.bijections.coupling import Coupling
-from harness.bijections.linear import LULinear
-from harness.bijections.networks import mlp
-from harness.bijections.reshape import Flatten
-from harness.bijections.transformers import Additive
+from harness.bijections.coupling.coupling import Coupling
+from harness.bijections.coupling.networks import mlp
+from harness.bijections.linear.linear import LULinear
+from harness.bijections.shape.reshape import Flatten
+from harness.bijections.transformers.elementwise import Additive
 from harness.registry import Shape
 
 Factory = Callable[[Shape, torch.Generator], Bijection]

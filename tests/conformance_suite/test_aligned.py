@@ -3,11 +3,11 @@
 import torch
 
 from harness.bijections.chain import Chain
-from harness.bijections.coupling import Coupling
-from harness.bijections.networks import mlp
-from harness.bijections.reshape import Flatten
+from harness.bijections.coupling.coupling import Coupling
+from harness.bijections.coupling.networks import mlp
 from harness.bijections.scale_maps.exponentials import Exponential
-from harness.bijections.transformers import Additive, Affine, Transformer
+from harness.bijections.shape.reshape import Flatten
+from harness.bijections.transformers.elementwise import Additive, Affine, Transformer
 from harness.conformance.bounds import bounds_of_aligned_parts
 from harness.conformance.candidate import Candidate
 from harness.conformance.row import Row

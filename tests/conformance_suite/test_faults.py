@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection
-from harness.bijections.lipschitz_network import LipschitzNetwork
-from harness.bijections.residual import Residual
+from harness.bijections.linear.actnorm import ActNorm
+from harness.bijections.residual.lipschitz_network import LipschitzNetwork
+from harness.bijections.residual.residual import Residual
 from harness.conformance.candidate import Candidate
 from harness.conformance.suite import conformance, steps
 from harness.registry import Shape

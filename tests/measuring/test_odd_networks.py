@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection, Convergence
 from harness.bijections.chain import Chain
-from harness.bijections.lipschitz_network import LipschitzNetwork
-from harness.bijections.residual import Residual
+from harness.bijections.linear.actnorm import ActNorm
+from harness.bijections.residual.lipschitz_network import LipschitzNetwork
+from harness.bijections.residual.residual import Residual
 from harness.measuring.networks import Networks
 from harness.probes.subject import DTYPES
 from harness.seeding import generator

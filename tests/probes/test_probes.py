@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from harness import registry
-from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection, BiLipschitz
 from harness.bijections.box import Box
-from harness.bijections.lipschitz_network import LipschitzNetwork
-from harness.bijections.residual import Residual
+from harness.bijections.linear.actnorm import ActNorm
+from harness.bijections.residual.lipschitz_network import LipschitzNetwork
+from harness.bijections.residual.residual import Residual
 from harness.probes.subject import Inputs
 from harness.record import Measurement, NumberStatus
 from harness.seeding import generator

@@ -8,8 +8,8 @@ import torch
 from jsonschema import Draft202012Validator
 
 from harness import registry
-from harness.bijections.actnorm import ActNorm
-from harness.bijections.batch_norm import BatchNorm
+from harness.bijections.linear.actnorm import ActNorm
+from harness.bijections.linear.batch_norm import BatchNorm
 from harness.registry import Entry, Shape, UnresolvedError, choice_schema, entry
 from harness.registry.entry import described
 from harness.suite.rules import Rule

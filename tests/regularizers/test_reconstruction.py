@@ -5,8 +5,8 @@ import torch
 
 from harness import registry
 from harness.bijections.base import Bijection
+from harness.bijections.coupling.networks import Conditioner, linear
 from harness.bijections.free_form import FreeForm
-from harness.bijections.networks import Conditioner, linear
 from harness.conformance.registered import candidate
 from harness.datasets.base import Dataset
 from harness.registry import Combination

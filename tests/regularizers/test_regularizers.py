@@ -5,11 +5,11 @@ import torch
 from torch import Tensor
 
 from harness import registry
-from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection
 from harness.bijections.chain import Chain
-from harness.bijections.coupling import Coupling
-from harness.bijections.networks import mlp
+from harness.bijections.coupling.coupling import Coupling
+from harness.bijections.coupling.networks import mlp
+from harness.bijections.linear.actnorm import ActNorm
 from harness.registry import Combination
 from harness.regularizers.base import Regularizer
 from harness.regularizers.finite_difference import unit_directions

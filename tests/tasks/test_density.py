@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from harness import registry
-from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection, BiLipschitz
 from harness.bijections.box import Box
+from harness.bijections.linear.actnorm import ActNorm
 from harness.datasets.base import Dataset, Splits
 from harness.record import NumberStatus
 from harness.seeding import generator

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from harness import registry
-from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection
 from harness.bijections.chain import Chain
-from harness.bijections.coupling import Coupling
-from harness.bijections.networks import mlp
-from harness.bijections.permutation import Permutation
-from harness.bijections.transformers import Additive
+from harness.bijections.coupling.coupling import Coupling
+from harness.bijections.coupling.networks import mlp
+from harness.bijections.linear.actnorm import ActNorm
+from harness.bijections.linear.permutation import Permutation
+from harness.bijections.transformers.elementwise import Additive
 from harness.seeding import generator
 from harness.suite.model import Training
 from harness.tasks.density import Density

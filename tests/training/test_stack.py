@@ -8,19 +8,19 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from harness import registry
-from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection, sum_per_sample
 from harness.bijections.chain import Chain
-from harness.bijections.coupling import Coupling
-from harness.bijections.networks import Conditioner, convolutional_network, mlp
-from harness.bijections.permutation import Permutation
-from harness.bijections.reshape import Squeeze
-from harness.bijections.residual_mlp import ResidualMLP
+from harness.bijections.coupling.coupling import Coupling
+from harness.bijections.coupling.networks import Conditioner, convolutional_network, mlp
+from harness.bijections.coupling.residual_mlp import ResidualMLP
+from harness.bijections.coupling.splits import Alternating, Checkerboard, Halves, Split
+from harness.bijections.linear.actnorm import ActNorm
+from harness.bijections.linear.permutation import Permutation
 from harness.bijections.scale_maps.exponentials import Exponential
 from harness.bijections.scale_maps.sigmoids import BoundedSigmoid, Sigmoid
-from harness.bijections.splits import Alternating, Checkerboard, Halves, Split
-from harness.bijections.transformers import Additive, Affine, Transformer
-from harness.bijections.volume_preserving import VolumePreserving
+from harness.bijections.shape.reshape import Squeeze
+from harness.bijections.transformers.elementwise import Additive, Affine, Transformer
+from harness.bijections.transformers.volume_preserving import VolumePreserving
 from harness.seeding import generator
 from harness.training.batched_coupling import has_gradients
 from harness.training.stack import Stack

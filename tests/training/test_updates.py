@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from harness import registry
-from harness.bijections.actnorm import ActNorm
 from harness.bijections.base import Bijection
-from harness.bijections.batch_norm import BatchNorm
 from harness.bijections.chain import Chain
-from harness.bijections.coupling import Coupling
-from harness.bijections.networks import mlp
+from harness.bijections.coupling.coupling import Coupling
+from harness.bijections.coupling.networks import mlp
+from harness.bijections.linear.actnorm import ActNorm
+from harness.bijections.linear.batch_norm import BatchNorm
 from harness.bijections.statistics import updated
-from harness.bijections.transformers import Additive
+from harness.bijections.transformers.elementwise import Additive
 from harness.conformance.candidate import Candidate
 from harness.conformance.suite import conformance
 from harness.datasets.base import Dataset

@@ -1,0 +1,1 @@
+"""Attention of a reversible transformer, and its bounds."""

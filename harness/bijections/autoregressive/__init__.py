@@ -1,0 +1,1 @@
+"""Autoregressive blocks, and the masked and causal networks within them."""

@@ -1,0 +1,1 @@
+"""Flows of differential equations, by solvers."""

@@ -1,0 +1,134 @@
+"""Coupling, written once: a split, a conditioner and an elementwise transformer."""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from harness.bijections.base import Bijection, BiLipschitz, Convergence, sum_per_sample
+from harness.bijections.box import Box
+from harness.bijections.coupling.networks import Conditioner
+from harness.bijections.coupling.splits import Halves, Split
+from harness.bijections.given import check_context
+from harness.bijections.transformers.elementwise import Transformer
+
+
+class Coupling(Bijection):
+    """``y_a = x_a``, ``y_b = T(x_b; t(x_a))``.
+
+    Args:
+        split: What a and b are; a number stands for the first channels (or vector elements) and
+            the others.
+        transformer: The elementwise map T.
+        conditioner: The network t, from the kept part to T's parameters.
+        swap: Keep the second part and transform the first, instead of the reverse.
+        context: How many features of a context the conditioner takes beside the kept part, after
+            its channels; 0 for a coupling that looks at none. ``(B, context)``, and for images
+            also ``(B, context, H, W)``.
+
+    Raises:
+        ValueError: In a call, the input or the context has another shape, dtype or device.
+    """
+
+    def __init__(
+        self,
+        split: int | Split,
+        transformer: Transformer,
+        conditioner: nn.Module,
+        *,
+        swap: bool = False,
+        context: int = 0,
+    ) -> None:
+        super().__init__()
+        self.parts = Halves(split) if isinstance(split, int) else split
+        self.swap, self.context = swap, context
+        self.transformer, self.conditioner = transformer, conditioner
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The part that is kept and the part that is changed."""
+        if x.ndim < 2:
+            message = "Coupling: the input must be (batch, channels, …), not of shape"
+            raise ValueError(f"{message} {tuple(x.shape)}")
+        first, second = self.parts.apart(x)
+        return (second, first) if self.swap else (first, second)
+
+    def join(self, kept: Tensor, changed: Tensor) -> Tensor:
+        """The inverse of :meth:`split`."""
+        parts = (changed, kept) if self.swap else (kept, changed)
+        return self.parts.together(*parts)
+
+    def _condition(self, kept: Tensor, changed: Tensor, context: Tensor | None) -> Tensor:
+        given = self.parts.shown(kept, second=self.swap)
+        if self.context:
+            given = torch.cat([given, self._beside(given, context)], dim=1)
+        h = self.parts.read(self.conditioner(given), second=self.swap)
+        each = self.transformer.parameters_per_element
+        if h.shape[1] != each * changed.shape[1]:  # some would be broadcast in silence
+            message = f"Coupling: its conditioner is for {h.shape[1] / each:g} changed channels"
+            raise ValueError(f"{message}, and this input has {changed.shape[1]}")
+        return h
+
+    def _beside(self, given: Tensor, context: Tensor | None) -> Tensor:
+        context = check_context("Coupling", context, self.context, given)
+        if context.ndim < given.ndim:  # the same at every pixel
+            context = context[:, :, None, None].expand(-1, -1, *given.shape[2:])
+        return context
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        kept, changed = self.split(x)
+        h = self._condition(kept, changed, context)
+        changed, log_derivative = self.transformer(changed, h)
+        return self.join(kept, changed), sum_per_sample(log_derivative)
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        kept, changed = self.split(y)
+        h = self._condition(kept, changed, context)
+        changed, log_derivative = self.transformer.inverse(changed, h)
+        return self.join(kept, changed), sum_per_sample(log_derivative)
+
+    def inverse_with_convergence(
+        self, y: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Convergence]:
+        kept, changed = self.split(y)
+        h = self._condition(kept, changed, context)
+        changed, log_derivative, report = self.transformer.inverse_with_convergence(changed, h)
+        return self.join(kept, changed), sum_per_sample(log_derivative), report
+
+    def _boxes(self, box: Box) -> tuple[Box, Box, Box]:
+        """Boxes of the kept part, of the changed part and of the conditioner's output."""
+        ends = [self.split(end.unsqueeze(0)) for end in box]
+        kept, changed = (
+            Box(*(part.squeeze(0) for part in parts)) for parts in zip(*ends, strict=True)
+        )
+        if self.context:  # a context may be anything, and so may the output
+            shape = (self.transformer.parameters_per_element * len(changed.lower),)
+            anything = kept.lower.new_full(shape + changed.lower.shape[1:], torch.inf)
+            return kept, changed, Box(-anything, anything)
+        given = kept.each(lambda part: self.parts.shown(part, second=self.swap))
+        h = cast(Conditioner, self.conditioner).image(given)
+        return kept, changed, h.each(lambda out: self.parts.read(out, second=self.swap))
+
+    def bounds(self, box: Box | None = None) -> BiLipschitz:
+        """The transformer's, given the conditioner's Lipschitz bound and, on a box, its range.
+
+        They hold for every context: with one held fixed, the conditioner's constant in the kept
+        part is at most that in all its inputs.
+        """
+        lipschitz = cast(Conditioner, self.conditioner).lipschitz
+        if box is None:
+            return self.transformer.coupling_bounds(lipschitz())
+        _, changed, h = self._boxes(box)
+        return self.transformer.coupling_bounds_on(changed, h, lipschitz)
+
+    def image(self, box: Box) -> Box | None:
+        kept, changed, h = self._boxes(box)
+        moved = self.transformer.image(changed, h)
+        if moved is None:
+            return None
+        ends = [self.join(a.unsqueeze(0), b.unsqueeze(0)) for a, b in zip(kept, moved, strict=True)]
+        lower, upper = (end.squeeze(0) for end in ends)
+        # What is lost, as 0 · ∞ is, may be anything.
+        return Box(
+            torch.where(lower.isnan(), -torch.inf, lower),
+            torch.where(upper.isnan(), torch.inf, upper),
+        )

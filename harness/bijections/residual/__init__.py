@@ -1,0 +1,1 @@
+"""Residual blocks: certified networks, log-determinants, inverses by iteration; and momentum."""

@@ -1,0 +1,1 @@
+"""What rearranges, splits off, pads or rescales inputs."""
