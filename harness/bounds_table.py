@@ -1,20 +1,22 @@
-"""Which architecture has a bounded forward map, a bounded inverse, both, or only on a box."""
+"""Which block and which architecture has a bounded forward map, a bounded inverse, or on a box."""
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from rich.table import Table as RichTable
 
 from harness import registry
-from harness.bijections.base import BiLipschitz
+from harness.bijections.base import Bijection, BiLipschitz
 from harness.bijections.box import Box
 from harness.conformance.candidate import perturb
 from harness.conformance.registered import candidate
+from harness.paper_blocks import blocks
 from harness.registry import Choice, Nested, Shape
 from harness.results.render import drawing, jsonable
 
+Kind = Literal["block", "architecture"]
 Extent = Literal["finite", "on a box", "unknown"]
 """Where a bound is proven. No word says that there is none on a box either: a differentiable map
 with an invertible Jacobian has bounds on every box, so what is not derived is unknown."""
@@ -31,13 +33,15 @@ class Extents:
     """One row of the table.
 
     Attributes:
-        architecture: Name, and the scale map if it takes one.
-        shape: The smallest that it takes.
+        kind: What it is of.
+        name: Of the block, or of the architecture with the scale map if it takes one.
+        shape: Of an input; the smallest that an architecture takes.
         everywhere: Global bounds.
         on_a_box: Bounds on the box.
     """
 
-    architecture: str
+    kind: Kind
+    name: str
     shape: Shape
     everywhere: BiLipschitz
     on_a_box: BiLipschitz
@@ -60,12 +64,20 @@ def _extent(everywhere: float, on_a_box: float) -> Extent:
 
 
 def bounds_table() -> list[Extents]:
-    """Every architecture at its defaults, with each scale map where it takes one.
+    """The blocks of the paper, then every architecture at its defaults.
 
-    Computed from ``bounds()`` and ``bounds(box)`` of a network whose weights are perturbed: at a
-    zero start an affine coupling is a linear map, and bounded.
+    With each scale map where an architecture takes one. Computed from ``bounds()`` and
+    ``bounds(box)`` of blocks and networks whose weights are perturbed: at a zero start an affine
+    coupling is a linear map, and bounded.
     """
-    return [_extents(choice) for name in registry.names("architecture") for choice in _with(name)]
+    found = [
+        _extents("block", name, make(torch.Generator().manual_seed(0)).double(), shape)
+        for name, (make, shape) in blocks().items()
+    ]
+    for name in registry.names("architecture"):
+        for subject in map(candidate, _with(name)):
+            found.append(_extents("architecture", subject.name, subject.fresh(), subject.shape))
+    return found
 
 
 def _with(name: str) -> list[Choice]:
@@ -78,21 +90,25 @@ def _with(name: str) -> list[Choice]:
     return [registry.resolve("architecture", name)]
 
 
-def _extents(choice: Choice) -> Extents:
-    subject = candidate(choice)
-    flow = subject.fresh()
+def _extents(kind: Kind, name: str, flow: Bijection, shape: Shape) -> Extents:
     perturb(flow, 0, PERTURBATION)
-    side = torch.full(subject.shape, RADIUS, dtype=torch.float64)
-    return Extents(subject.name, subject.shape, flow.bounds(), flow.bounds(Box(-side, side)))
+    side = torch.full(shape, RADIUS, dtype=torch.float64)
+    return Extents(kind, name, shape, flow.bounds(), flow.bounds(Box(-side, side)))
 
 
 def as_text(rows: list[Extents]) -> str:
-    """As a table."""
+    """As two tables."""
+    return "\n".join(
+        _drawn(kind, [row for row in rows if row.kind == kind]) for kind in get_args(Kind)
+    )
+
+
+def _drawn(kind: str, rows: list[Extents]) -> str:
     table = RichTable(box=None, pad_edge=False)
-    for column in ("architecture", "forward", "inverse"):
-        table.add_column(column, no_wrap=True)
+    for column in (kind, "forward", "inverse"):
+        table.add_column(column, no_wrap=True, min_width=34 if column == kind else None)
     for row in rows:
-        table.add_row(row.architecture, row.forward, row.inverse)
+        table.add_row(row.name, row.forward, row.inverse)
     return drawing(table)
 
 
@@ -100,7 +116,7 @@ def as_plain(rows: list[Extents]) -> list[dict[str, Any]]:
     """In terms of JSON, with the bounds themselves and the box they are of."""
     return [
         {
-            "architecture": row.architecture,
+            row.kind: row.name,
             "shape": list(row.shape),
             "forward": row.forward,
             "inverse": row.inverse,

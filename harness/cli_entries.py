@@ -18,7 +18,7 @@ def list_entries(
         str | None, typer.Argument(help="task, architecture, regularizer, dataset, probe, …")
     ] = None,
     bounds: Annotated[
-        bool, typer.Option("--bounds", help="Of architectures: which have bi-Lipschitz bounds.")
+        bool, typer.Option("--bounds", help="Of architectures and their blocks: which are bounded.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -15,6 +15,25 @@ from tests.command import Command
 Table = dict[str, Any]
 
 EVERYWHERE, BOX = ("finite", "finite"), ("on a box", "on a box")
+# Table 1, block by block; the paper's logit is of [0, 1], where its slope has an end.
+BLOCKS: dict[str, tuple[str, str]] = {
+    "additive coupling": EVERYWHERE,
+    "affine coupling, scale then shift": BOX,
+    "affine coupling, shift then scale": BOX,
+    "residual block": EVERYWHERE,
+    "neural ODE": EVERYWHERE,
+    "diagonal scaling": EVERYWHERE,
+    "ActNorm": EVERYWHERE,
+    **{
+        f"1×1 convolution, {name}": EVERYWHERE
+        for name in registry.names("mixing")
+        if name not in ("none", "permutation", "reverse")
+    },
+    "permutation": EVERYWHERE,
+    "squeeze": EVERYWHERE,
+    "multi-scale split": EVERYWHERE,
+    "logit": ("on a box", "finite"),
+}
 # Of a flow the worst of its blocks counts. ActNorm, linear maps, permutations and squeezes, which
 # stand between the others, are bounded everywhere by their present weights.
 PAPER: dict[str, tuple[str, str]] = {
@@ -64,13 +83,29 @@ def table(innbench: Command, monkeypatch: pytest.MonkeyPatch) -> Table:
     """As the command prints it; computed once."""
     monkeypatch.setattr(bounds_table, "bounds_table", rows)
     found = json.loads(innbench("list", "architectures", "--bounds", "--json").out)
-    return {row["architecture"]: row for row in found}
+    return {row.get("block") or row["architecture"]: row for row in found}
 
 
-@pytest.mark.parametrize("name", PAPER | DERIVED)
+PROVEN = BLOCKS | PAPER | DERIVED
+
+
+@pytest.mark.parametrize("name", PROVEN)
 def test_each_is_bounded_where_it_is_proven_to_be(table: Table, name: str) -> None:
     row = table[name]
-    assert (row["forward"], row["inverse"]) == (PAPER | DERIVED)[name]
+    assert (row["forward"], row["inverse"]) == PROVEN[name]
+
+
+@pytest.mark.parametrize("name", ["permutation", "squeeze", "1×1 convolution, cayley"])
+def test_what_is_orthogonal_has_bounds_of_1(table: Table, name: str) -> None:
+    assert table[name]["bounds"] == pytest.approx([1, 1])
+
+
+def test_the_numbers_of_a_logit_are_those_of_its_slope_at_the_ends(table: Table) -> None:
+    """(1-2α) / p(1-p) with p = α - 0.001 (1-2α) at the end of the box, and 1 / 4(1-2α)."""
+    forward, inverse = table["logit"]["bounds_on_box"][0], table["logit"]["bounds"][1]
+    p = 0.05 - 0.0009
+    assert forward == pytest.approx(0.9 / (p * (1 - p)))
+    assert inverse == pytest.approx(1 / 3.6)
 
 
 def test_only_what_is_not_derived_is_unknown(table: Table) -> None:
@@ -79,20 +114,25 @@ def test_only_what_is_not_derived_is_unknown(table: Table) -> None:
 
 
 def test_summaries_claim_what_the_table_says(table: Table) -> None:
-    for label, row in table.items():
+    architectures = {label: row for label, row in table.items() if "architecture" in row}
+    assert architectures
+    for label, row in architectures.items():
         said = registry.get("architecture", label.split("(")[0]).summary
         assert "no bound" not in said or (row["forward"], row["inverse"]) == ("unknown",) * 2
         assert "bounded on a box only" not in said or (row["forward"], row["inverse"]) == BOX
 
 
 def test_labels_are_drawn_as_they_are() -> None:
-    extents = Extents("mine(limits=[/x])", (2,), BiLipschitz(2, 2), BiLipschitz(2, 2))
+    extents = Extents(
+        "architecture", "mine(limits=[/x])", (2,), BiLipschitz(2, 2), BiLipschitz(2, 2)
+    )
     assert "mine(limits=[/x])" in bounds_table.as_text([extents])
 
 
 def test_every_architecture_is_in_the_table(innbench: Command, table: Table) -> None:
-    named = {label.split("(")[0] for label in table}
+    named = {label.split("(")[0] for label, row in table.items() if "architecture" in row}
     assert named == set(registry.names("architecture"))
+    assert {label for label, row in table.items() if "block" in row} == set(BLOCKS)
     drawn = innbench("list", "--bounds")
     assert drawn.code == 0
     assert all(label in drawn.out for label in table)
@@ -108,7 +148,7 @@ def test_the_numbers_are_there(table: Table) -> None:
 
 def test_a_number_that_is_none_bounds_nothing() -> None:
     lost, known = BiLipschitz(math.nan, math.inf), BiLipschitz(2.0, math.nan)
-    row = Extents("lost", (2,), lost, known)
+    row = Extents("block", "lost", (2,), lost, known)
     assert (row.forward, row.inverse) == ("on a box", "unknown")
 
 
