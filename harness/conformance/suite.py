@@ -19,7 +19,7 @@ from harness.conformance.bounds import (
     global_bounds,
 )
 from harness.conformance.candidate import Candidate
-from harness.conformance.gradients import gradients
+from harness.conformance.gradients import gradients, gradients_against_differences
 from harness.conformance.inverse import (
     inverse_jacobian,
     round_trip,
@@ -60,7 +60,13 @@ def steps(candidate: Candidate) -> Iterator[Step]:
         if name in (AS_BUILT, PERTURBED):
             yield from _of_weights(candidate, name, make, inverse)
         if name == PERTURBED:
-            for check in (mates, gradients, float32, precision.bfloat16):
+            for check in (
+                mates,
+                gradients,
+                gradients_against_differences,
+                float32,
+                precision.bfloat16,
+            ):
                 yield from _of_weights(candidate, name, make, check)
             yield "packs", _guarded("packs", partial(_packs, candidate), PERTURBED)
         # At a zero start a part has nothing to hide yet: the network as a whole will do.

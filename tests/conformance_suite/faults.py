@@ -1,6 +1,7 @@
 """Bijections that are wrong, each in one way, and each in a chain with others that are right."""
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -107,6 +108,18 @@ class Together(Bijection):
         return BiLipschitz(math.inf, math.inf)
 
 
+class Unlearnable(ActNorm):
+    """Right in every value; the gradient of its log-det is a part of the right one."""
+
+    def __init__(self, part: float) -> None:
+        super().__init__(2)
+        self.part = part
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        y, log_det = super().forward(x)
+        return y, self.part * log_det + (1 - self.part) * log_det.detach()
+
+
 class LostFlag(ActNorm):
     """Initialised by the first batch it sees, which only an attribute remembers."""
 
@@ -157,6 +170,10 @@ class Branching(ActNorm):
         return super().forward(x if x.isnan().any() else 1.0 * x)
 
 
+def _unlearnable(part: float, generator: torch.Generator) -> Bijection:
+    return Unlearnable(part)
+
+
 def right(shape: Shape, generator: torch.Generator) -> Bijection:
     """The same frame, and nothing wrong in it."""
     parts = [ActNorm(2), coupling(generator), Series(generator, dropped=0)]
@@ -199,6 +216,14 @@ FAULTS: dict[str, tuple[Factory, str, str]] = {
         "batch independence, inverse",
         r"beside 256 others the result of sample \d differs by .* in parts\.2 \(Together\)",
     ),
+    **{
+        f"{what} gradient of a log-det": (
+            beside(partial(_unlearnable, part)),
+            "gradient of the log-det against differences, forward",
+            r"along a direction it is .*, and a difference .* in parts\.2 \(Unlearnable\)",
+        )
+        for what, part in (("no", 0.0), ("half a", 0.5))
+    },
     "flag lost on reload": (
         beside(lambda _: LostFlag(2)),
         "state_dict round trip, in evaluation mode",
