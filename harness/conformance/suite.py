@@ -21,6 +21,7 @@ from harness.conformance.bounds import (
 from harness.conformance.candidate import Candidate
 from harness.conformance.gradients import gradients, gradients_against_differences
 from harness.conformance.inverse import (
+    convergence,
     inverse_jacobian,
     round_trip,
     round_trip_of_latents,
@@ -59,6 +60,8 @@ def steps(candidate: Candidate) -> Iterator[Step]:
     ):
         if name in (AS_BUILT, PERTURBED):
             yield from _of_weights(candidate, name, make, inverse)
+        if name == AS_BUILT and not candidate.learns_inverse:
+            yield from _of_weights(candidate, name, make, converges)
         if name == PERTURBED:
             for check in (
                 mates,
@@ -101,6 +104,14 @@ def inverse(flow: Bijection, x: Tensor) -> list[Row]:
         *log_det(flow, local),
         *inverse_jacobian(flow, local),
     ]
+
+
+def converges(flow: Bijection, x: Tensor) -> list[Row]:
+    """The inverse does, as a rule."""
+    local = linearise(flow, x)
+    with torch.no_grad():
+        _, _, report = flow.inverse_with_convergence(local.y)
+    return [convergence(local, report)]
 
 
 def mates(flow: Bijection, x: Tensor) -> list[Row]:
