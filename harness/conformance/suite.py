@@ -28,7 +28,7 @@ from harness.conformance.inverse import (
     rounding,
 )
 from harness.conformance.jacobians import linearise
-from harness.conformance.log_det import log_det
+from harness.conformance.log_det import log_det, log_det_in_training
 from harness.conformance.packs import packability
 from harness.conformance.parts import Check, located
 from harness.conformance.row import Row
@@ -67,6 +67,7 @@ def steps(candidate: Candidate) -> Iterator[Step]:
                 mates,
                 gradients,
                 gradients_against_differences,
+                log_det_in_training,
                 float32,
                 precision.bfloat16,
             ):

@@ -11,7 +11,9 @@ from harness.bijections.box import Box
 from harness.bijections.chain import Chain
 from harness.bijections.linear.actnorm import ActNorm
 from harness.bijections.linear.linear import LULinear
+from harness.bijections.residual.contraction import Contraction
 from harness.bijections.residual.lipschitz_network import LipschitzNetwork
+from harness.bijections.residual.log_determinant import LogDeterminant, truncation_bound
 from harness.bijections.residual.residual import Residual
 from harness.bijections.shape.reshape import Flatten
 from harness.registry import Shape
@@ -39,6 +41,21 @@ class Series(Residual):
             log_det = log_det + (k != self.dropped) * (-1) ** (k + 1) * trace / k
             power = power @ jacobian
         return x + value, log_det
+
+
+class Undivided(LogDeterminant):
+    """The power series less its factors 1/k, by which a block can be trained and never judged."""
+
+    def forward(self, network: Contraction, x: Tensor) -> tuple[Tensor, Tensor]:
+        value, jacobian = network.value_and_jacobian(x)
+        power, log_det = jacobian, torch.zeros_like(x[:, 0])
+        for k in range(1, 41):
+            log_det = log_det + (-1) ** (k + 1) * power.diagonal(dim1=1, dim2=2).sum(1)
+            power = power @ jacobian
+        return value, log_det
+
+    def error_bound(self, lipschitz: float, dimension: int) -> float:
+        return truncation_bound(lipschitz, 40, dimension)
 
 
 class Drifting(Bijection):
@@ -170,6 +187,10 @@ class Branching(ActNorm):
         return super().forward(x if x.isnan().any() else 1.0 * x)
 
 
+def _undivided(generator: torch.Generator) -> Bijection:
+    return Residual(LipschitzNetwork(2, 8, 1, 0.5, generator), in_training=Undivided())
+
+
 def _unlearnable(part: float, generator: torch.Generator) -> Bijection:
     return Unlearnable(part)
 
@@ -190,6 +211,11 @@ FAULTS: dict[str, tuple[Factory, str, str]] = {
         beside(lambda generator: Series(generator, dropped=3)),
         "log-det, forward",
         r"the block says .* its autograd Jacobian .* in parts\.2 \(Series\)",
+    ),
+    "dropped factor in training mode": (
+        beside(_undivided),
+        "log-det in training mode",
+        r"the samples it sums to .*, their autograd Jacobians' to .* in parts\.2 \(Residual\)",
     ),
     "orthogonal matrix that drifts": (
         beside(Drifting),
