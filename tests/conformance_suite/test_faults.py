@@ -13,6 +13,7 @@ from harness.bijections.linear.actnorm import ActNorm
 from harness.bijections.residual.lipschitz_network import LipschitzNetwork
 from harness.bijections.residual.residual import Residual
 from harness.conformance.candidate import Candidate
+from harness.conformance.packs import packability
 from harness.conformance.row import Row
 from harness.conformance.suite import conformance, steps
 from harness.registry import Shape
@@ -88,6 +89,18 @@ def test_a_parameter_without_effect_is_named() -> None:
     rows = conformance(candidate(lambda shape, generator: Idle()))
     (row,) = [row for row in rows if row.check == "every parameter moves something"]
     assert "do not depend on idle" in row.detail
+
+
+def test_an_undeclared_branch_is_told_what_to_declare() -> None:
+    def undeclared(shape: Shape, generator: torch.Generator) -> Bijection:
+        return Residual(LipschitzNetwork(2, 8, 1, 0.5, generator))
+
+    _, row = packability(candidate(undeclared), torch.ones(3, 2).double())
+    assert not row.passed
+    assert 'mark the factory @entry(version=1, branches=("inverse",))' in row.detail
+    assert "operators that can output dynamic shape" in row.detail
+    assert "http" not in row.detail
+    assert "please" not in row.detail.lower()
 
 
 def test_an_inverse_that_says_it_did_not_converge_is_held_to_its_residual() -> None:
