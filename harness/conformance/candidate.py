@@ -22,12 +22,14 @@ class Candidate:
         shape: Of one input.
         build: Makes a network, its weights drawn from the generator.
         branches: Directions that it declares to branch on data.
+        learns_inverse: Whether it declares that its inverse is learned, and so only approximate.
     """
 
     name: str
     shape: Shape
     build: Callable[[torch.Generator], Bijection]
     branches: tuple[Direction, ...] = ()
+    learns_inverse: bool = False
 
     def fresh(self, seed: int = 0) -> Bijection:
         """A network as it is built, in float64 and evaluation mode; its weights are float32's."""

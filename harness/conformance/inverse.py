@@ -11,6 +11,8 @@ ROUNDINGS = 1000
 """How many roundings, each grown by the condition number, a network may add up."""
 RESIDUALS = 100
 """A contraction of 0.99 errs by that many times the residual of its last step."""
+WELL_CONDITIONED = 1e4
+"""A condition number at which an iteration in float64 has no excuse."""
 
 
 def rounding(local: Local, dtype: torch.dtype) -> Tensor:
@@ -67,6 +69,25 @@ def _converged(report: Convergence) -> Row:
     detail = f"{count} of {len(lost)} inverses say that they did not converge, in at most "
     detail += f"{iterations} iterations; largest residual {residual:.2g}"
     return Row.at_most("convergence is reported", count / len(lost), 1.0, detail)
+
+
+def convergence(local: Local, report: Convergence) -> Row:
+    """At least half of the inverses converge where the condition number is modest.
+
+    To say that nothing converged excuses any error, so it must not be all that is ever said.
+
+    Args:
+        local: In float64.
+        report: Of the inverse at ``local.y``.
+    """
+    check = "the inverse converges"
+    well = local.condition <= WELL_CONDITIONED
+    count, lost = int(well.sum()), int((well & ~report.converged).sum())
+    if not count:
+        return Row.at_most(check, 0, 0, "no input is well-conditioned, so nothing is held to it")
+    detail = f"{lost} of {count} inverses at well-conditioned inputs say that they did not, "
+    detail += f"in at most {int(report.iterations[well].max())} iterations"
+    return Row.at_most(check, lost / count, 0.5, detail)
 
 
 def inverse_jacobian(flow: Bijection, local: Local) -> list[Row]:

@@ -1,11 +1,21 @@
 """Is the log-det that of the Jacobian?"""
 
+import copy
+import math
+
 import torch
 from torch import Tensor
 
 from harness.bijections.base import Bijection
+from harness.bijections.continuous.flow_log_determinant import OfSteps
+from harness.bijections.residual.log_determinant import (
+    Estimator,
+    LogDeterminant,
+    estimates,
+    resample,
+)
 from harness.conformance.inverse import rounding
-from harness.conformance.jacobians import Local
+from harness.conformance.jacobians import Local, linearise
 from harness.conformance.row import Row
 
 
@@ -21,6 +31,50 @@ def log_det(flow: Bijection, local: Local) -> list[Row]:
         kept = report.converged
         rows.append(_agrees("log-det, inverse", backward[kept], -expected[kept], allowed[kept]))
     return rows
+
+
+DRAWS = 64
+STANDARD_ERRORS = 6
+
+
+def log_det_in_training(flow: Bijection, x: Tensor) -> list[Row]:
+    """That of training mode, summed over samples, against LAPACK's of its Jacobian.
+
+    Of an estimate the mean over draws, to within standard errors and the error that it states; of
+    one that states none, as of a trace that an ODE solver integrates, the number is only told.
+    """
+    training = copy.deepcopy(flow).train()
+    local = linearise(training, x)
+    expected = torch.linalg.slogdet(local.jacobians).logabsdet
+    source = torch.Generator().manual_seed(0)
+    sums = []
+    for _ in range(DRAWS if estimates(training) else 1):
+        resample(training, source)
+        with torch.no_grad():
+            sums.append(training(x)[1].sum())
+    drawn = torch.stack(sums).double()
+    dimension = local.jacobians.shape[-1]
+    exact = 1e-8 * (1 + expected.abs()) + dimension * rounding(local, x.dtype)
+    stated = len(x) * sum(_stated_error(module, dimension) for module in training.modules())
+    spread = float(drawn.std()) / math.sqrt(len(drawn)) if len(drawn) > 1 else 0.0
+    off = float((drawn.mean() - expected.sum()).abs())
+    detail = f"over the samples it sums to {float(drawn.mean()):.6g}, their autograd Jacobians' to "
+    detail += f"{float(expected.sum()):.6g}"
+    if len(drawn) > 1:
+        detail += f"; the mean of {len(drawn)} draws, with a standard error of {spread:.2g}"
+    allowed = float(exact.sum()) + STANDARD_ERRORS * spread + stated
+    return [Row.at_most("log-det in training mode", off, allowed, detail)]
+
+
+def _stated_error(module: torch.nn.Module, dimension: int) -> float:
+    """Of the log-det that a block has in training; inf where it states none."""
+    estimator = getattr(module, "in_training", None)
+    if not isinstance(estimator, Estimator) or isinstance(estimator, OfSteps):
+        return 0.0
+    network = getattr(module, "network", None)
+    if not isinstance(estimator, LogDeterminant) or not hasattr(network, "lipschitz"):
+        return math.inf
+    return estimator.error_bound(network.lipschitz(), dimension)  # type: ignore[union-attr]
 
 
 def _agrees(check: str, said: Tensor, expected: Tensor, allowed: Tensor) -> Row:

@@ -1,5 +1,6 @@
 """Can networks run as one program, as declared?"""
 
+import re
 from collections.abc import Callable, Sequence
 
 import torch
@@ -10,6 +11,7 @@ from harness.conformance.candidate import Candidate
 from harness.conformance.inverse import rounding
 from harness.conformance.jacobians import linearise
 from harness.conformance.row import Row
+from harness.registry.entry import Direction
 from harness.training.stack import Stack
 from harness.training.vectorized import vectorize
 
@@ -33,20 +35,25 @@ def packability(candidate: Candidate, x: Tensor) -> list[Row]:
         return [Row.at_most("packs", 0, 0, "there are no weights to stack")]
     points = [linearise(flow, x) for flow in flows]
     allowed = 1e-9 + max(float(rounding(point, x.dtype).max()) for point in points)
-    directions = {
+    directions: dict[Direction, tuple[Function, Tensor]] = {
         "forward": (_forward, torch.stack([x, x])),
         "inverse": (_inverse, torch.stack([point.y for point in points])),
     }
     return [
         Row.at_most(f"packs, {name}", 0, 0, "declared to branch on data: runs one by one")
         if name in candidate.branches
-        else _as_one(name, flows, function, given, allowed)
+        else _as_one(name, flows, function, given, allowed, candidate.branches)
         for name, (function, given) in directions.items()
     ]
 
 
 def _as_one(
-    direction: str, flows: Sequence[Bijection], function: Function, given: Tensor, allowed: float
+    direction: Direction,
+    flows: Sequence[Bijection],
+    function: Function,
+    given: Tensor,
+    allowed: float,
+    declared: Sequence[Direction],
 ) -> Row:
     check = f"packs, {direction}"
     states = [dict(flow.named_parameters()) | dict(flow.named_buffers()) for flow in flows]
@@ -59,16 +66,30 @@ def _as_one(
                 "a pack": Stack(flows).run(function, given),
             }
         except Exception as error:
-            said = str(error).strip().split("\n")[0]
+            wanted = tuple(one for one in ("forward", "inverse") if one in (*declared, direction))
             detail = (
                 f"two networks cannot run as one, and branches=({direction!r},) is not declared: "
-                f"{type(error).__name__}: {said}"
+                f"{type(error).__name__}: {_usable(error)}; if it must branch on data, mark the "
+                f"factory @entry(version=1, branches={_quoted(wanted)}), and they run one by one"
             )
             return Row(check, float("nan"), allowed, passed=False, detail=detail)
     off = {name: _distance(alone, found) for name, found in together.items()}
     worst = max(off, key=lambda name: off[name])
     detail = f"as one, by {worst}, they differ by {off[worst]:.2g} from each alone"
     return Row.at_most(check, off[worst], allowed, detail)
+
+
+def _usable(error: Exception) -> str:
+    """What PyTorch says of the candidate, without what it says of itself and its issue tracker."""
+    first = str(error).strip().split("\n")[0].removeprefix("vmap: ")
+    told = re.split(r"(?<=\.)\s+|,\s+(?=please)", first)
+    kept = [one for one in told if not re.search(r"https?:|\bplease\b|We don't support", one, re.I)]
+    return " ".join(kept or told[:1]).rstrip(".")
+
+
+def _quoted(directions: Sequence[str]) -> str:
+    """``("inverse",)``, as it is written in a factory's file."""
+    return "(" + ", ".join(f'"{one}"' for one in directions) + ("," * (len(directions) == 1)) + ")"
 
 
 def _distance(alone: Sequence[Result], together: Result) -> float:

@@ -35,7 +35,7 @@ def candidate(choice: Choice, shape: Shape | None = None) -> Candidate:
         if refused is None:
             build = partial(_build, choice, one)
             label = registry.label("architecture", choice)
-            return Candidate(label, one, build, entry.branches)
+            return Candidate(label, one, build, entry.branches, entry.learns_inverse)
         refusals.append(refused)
     raise ValueError(refusals[0])
 

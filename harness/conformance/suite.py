@@ -11,7 +11,7 @@ from torch import Tensor
 from harness.bijections.base import Bijection
 from harness.bijections.box import Box
 from harness.conformance import precision, state
-from harness.conformance.batch import batch_mates
+from harness.conformance.batch import batch_mates, batch_mates_in_float32
 from harness.conformance.bounds import (
     bounds_of_aligned_parts,
     bounds_of_parts,
@@ -19,15 +19,16 @@ from harness.conformance.bounds import (
     global_bounds,
 )
 from harness.conformance.candidate import Candidate
-from harness.conformance.gradients import gradients
+from harness.conformance.gradients import gradients, gradients_against_differences
 from harness.conformance.inverse import (
+    convergence,
     inverse_jacobian,
     round_trip,
     round_trip_of_latents,
     rounding,
 )
 from harness.conformance.jacobians import linearise
-from harness.conformance.log_det import log_det
+from harness.conformance.log_det import log_det, log_det_in_training
 from harness.conformance.packs import packability
 from harness.conformance.parts import Check, located
 from harness.conformance.row import Row
@@ -59,8 +60,17 @@ def steps(candidate: Candidate) -> Iterator[Step]:
     ):
         if name in (AS_BUILT, PERTURBED):
             yield from _of_weights(candidate, name, make, inverse)
+        if name == AS_BUILT and not candidate.learns_inverse:
+            yield from _of_weights(candidate, name, make, converges)
         if name == PERTURBED:
-            for check in (mates, gradients, float32, precision.bfloat16):
+            for check in (
+                mates,
+                gradients,
+                gradients_against_differences,
+                log_det_in_training,
+                float32,
+                precision.bfloat16,
+            ):
                 yield from _of_weights(candidate, name, make, check)
             yield "packs", _guarded("packs", partial(_packs, candidate), PERTURBED)
         # At a zero start a part has nothing to hide yet: the network as a whole will do.
@@ -97,9 +107,18 @@ def inverse(flow: Bijection, x: Tensor) -> list[Row]:
     ]
 
 
+def converges(flow: Bijection, x: Tensor) -> list[Row]:
+    """The inverse does, as a rule."""
+    local = linearise(flow, x)
+    with torch.no_grad():
+        _, _, report = flow.inverse_with_convergence(local.y)
+    return [convergence(local, report)]
+
+
 def mates(flow: Bijection, x: Tensor) -> list[Row]:
     """Batch independence."""
-    return batch_mates(flow, linearise(flow, x))
+    local = linearise(flow, x)
+    return batch_mates(flow, local) + batch_mates_in_float32(flow, local)
 
 
 def float32(flow: Bijection, x: Tensor) -> list[Row]:

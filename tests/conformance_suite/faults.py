@@ -1,6 +1,7 @@
 """Bijections that are wrong, each in one way, and each in a chain with others that are right."""
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,9 @@ from harness.bijections.box import Box
 from harness.bijections.chain import Chain
 from harness.bijections.linear.actnorm import ActNorm
 from harness.bijections.linear.linear import LULinear
+from harness.bijections.residual.contraction import Contraction
 from harness.bijections.residual.lipschitz_network import LipschitzNetwork
+from harness.bijections.residual.log_determinant import LogDeterminant, truncation_bound
 from harness.bijections.residual.residual import Residual
 from harness.bijections.shape.reshape import Flatten
 from harness.registry import Shape
@@ -38,6 +41,21 @@ class Series(Residual):
             log_det = log_det + (k != self.dropped) * (-1) ** (k + 1) * trace / k
             power = power @ jacobian
         return x + value, log_det
+
+
+class Undivided(LogDeterminant):
+    """The power series less its factors 1/k, by which a block can be trained and never judged."""
+
+    def forward(self, network: Contraction, x: Tensor) -> tuple[Tensor, Tensor]:
+        value, jacobian = network.value_and_jacobian(x)
+        power, log_det = jacobian, torch.zeros_like(x[:, 0])
+        for k in range(1, 41):
+            log_det = log_det + (-1) ** (k + 1) * power.diagonal(dim1=1, dim2=2).sum(1)
+            power = power @ jacobian
+        return value, log_det
+
+    def error_bound(self, lipschitz: float, dimension: int) -> float:
+        return truncation_bound(lipschitz, 40, dimension)
 
 
 class Drifting(Bijection):
@@ -76,6 +94,47 @@ class Loose(Residual):
                 moving = moving.any().expand_as(moving)
             x = new
         return x, -self(x)[1], Convergence.closed_form(y)
+
+
+class Together(Bijection):
+    """``y = x + c sin(x)``, c = 0.9 sigmoid(w), whose inverse looks at the whole batch.
+
+    It stops by the norm of all steps together, or takes fewer of them in a large batch. What is far
+    hardly moves, and so its size alone makes the others stop.
+    """
+
+    def __init__(self, *, crowded: bool = False) -> None:
+        super().__init__()
+        self.weight, self.crowded = nn.Parameter(torch.full((2,), 2.0)), crowded
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        c = 0.9 * self.weight.sigmoid()
+        return x + c * x.sin(), (c * x.cos()).log1p().sum(1)
+
+    def inverse_with_convergence(
+        self, y: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Convergence]:
+        c, x = 0.9 * self.weight.sigmoid(), y
+        for _ in range(10 if self.crowded and len(y) > 100 else 2000):
+            last, x = x, y - c * x.sin()
+            if not self.crowded and (x - last).norm() <= 4 * torch.finfo(y.dtype).eps * y.norm():
+                break
+        return x, -self(x)[1], Convergence.closed_form(y)
+
+    def bounds(self, box: Box | None = None) -> BiLipschitz:
+        return BiLipschitz(math.inf, math.inf)
+
+
+class Unlearnable(ActNorm):
+    """Right in every value; the gradient of its log-det is a part of the right one."""
+
+    def __init__(self, part: float) -> None:
+        super().__init__(2)
+        self.part = part
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        y, log_det = super().forward(x)
+        return y, self.part * log_det + (1 - self.part) * log_det.detach()
 
 
 class LostFlag(ActNorm):
@@ -128,6 +187,14 @@ class Branching(ActNorm):
         return super().forward(x if x.isnan().any() else 1.0 * x)
 
 
+def _undivided(generator: torch.Generator) -> Bijection:
+    return Residual(LipschitzNetwork(2, 8, 1, 0.5, generator), in_training=Undivided())
+
+
+def _unlearnable(part: float, generator: torch.Generator) -> Bijection:
+    return Unlearnable(part)
+
+
 def right(shape: Shape, generator: torch.Generator) -> Bijection:
     """The same frame, and nothing wrong in it."""
     parts = [ActNorm(2), coupling(generator), Series(generator, dropped=0)]
@@ -145,6 +212,11 @@ FAULTS: dict[str, tuple[Factory, str, str]] = {
         "log-det, forward",
         r"the block says .* its autograd Jacobian .* in parts\.2 \(Series\)",
     ),
+    "dropped factor in training mode": (
+        beside(_undivided),
+        "log-det in training mode",
+        r"the samples it sums to .*, their autograd Jacobians' to .* in parts\.2 \(Residual\)",
+    ),
     "orthogonal matrix that drifts": (
         beside(Drifting),
         "round trip, F⁻¹(F(x)) = x",
@@ -158,8 +230,26 @@ FAULTS: dict[str, tuple[Factory, str, str]] = {
     "batch-dependent inverse": (
         beside(lambda generator: Loose(generator, together=True)),
         "batch independence, inverse",
-        r"beside .* the first sample's result differs .* in parts\.2 \(Loose\)",
+        r"beside .* the result of sample \d differs by .* in parts\.2 \(Loose\)",
     ),
+    "inverse that stops by the norm of the batch": (
+        beside(lambda _: Together()),
+        "batch independence, inverse, float32",
+        r"beside a sample 1e5 times as far the result of .* in parts\.2 \(Together\)",
+    ),
+    "inverse of fewer steps in a large batch": (
+        beside(lambda _: Together(crowded=True)),
+        "batch independence, inverse",
+        r"beside 256 others the result of sample \d differs by .* in parts\.2 \(Together\)",
+    ),
+    **{
+        f"{what} gradient of a log-det": (
+            beside(partial(_unlearnable, part)),
+            "gradient of the log-det against differences, forward",
+            r"along a direction it is .*, and a difference .* in parts\.2 \(Unlearnable\)",
+        )
+        for what, part in (("no", 0.0), ("half a", 0.5))
+    },
     "flag lost on reload": (
         beside(lambda _: LostFlag(2)),
         "state_dict round trip, in evaluation mode",

@@ -1,6 +1,7 @@
 """Each planted fault makes the suite fail, in a line that names it."""
 
 import re
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -12,6 +13,8 @@ from harness.bijections.linear.actnorm import ActNorm
 from harness.bijections.residual.lipschitz_network import LipschitzNetwork
 from harness.bijections.residual.residual import Residual
 from harness.conformance.candidate import Candidate
+from harness.conformance.packs import packability
+from harness.conformance.row import Row
 from harness.conformance.suite import conformance, steps
 from harness.registry import Shape
 from harness.registry.entry import Direction
@@ -88,11 +91,39 @@ def test_a_parameter_without_effect_is_named() -> None:
     assert "do not depend on idle" in row.detail
 
 
-def test_an_inverse_that_says_it_did_not_converge_is_held_to_its_residual() -> None:
-    def short(shape: Shape, generator: torch.Generator) -> Bijection:
-        return Residual(LipschitzNetwork(2, 8, 1, 0.9, generator), maximum_iterations=8)
+def test_an_undeclared_branch_is_told_what_to_declare() -> None:
+    def undeclared(shape: Shape, generator: torch.Generator) -> Bijection:
+        return Residual(LipschitzNetwork(2, 8, 1, 0.5, generator))
 
-    rows = conformance(candidate(short, ("inverse",)))
-    assert_passed(rows)
+    _, row = packability(candidate(undeclared), torch.ones(3, 2).double())
+    assert not row.passed
+    assert 'mark the factory @entry(version=1, branches=("inverse",))' in row.detail
+    assert "operators that can output dynamic shape" in row.detail
+    assert "http" not in row.detail
+    assert "please" not in row.detail.lower()
+
+
+def test_an_inverse_that_says_it_did_not_converge_is_held_to_its_residual() -> None:
+    rows = conformance(candidate(_short, ("inverse",)))
+    assert {row.check for row in rows if not row.passed} == {"the inverse converges"}
     told = [row for row in rows if row.check == "convergence is reported"]
     assert all(row.measured == 1 for row in told)
+
+
+def test_an_inverse_that_never_converges_is_named() -> None:
+    (row,) = [row for row in _as_built(_short) if row.check == "the inverse converges"]
+    assert not row.passed
+    assert "6 of 6 inverses at well-conditioned inputs say that they did not" in row.detail
+
+
+def test_a_learned_inverse_need_not_converge() -> None:
+    assert all(row.passed for row in _as_built(_short, learns_inverse=True))
+
+
+def _short(shape: Shape, generator: torch.Generator) -> Bijection:
+    return Residual(LipschitzNetwork(2, 8, 1, 0.9, generator), maximum_iterations=8)
+
+
+def _as_built(factory: Factory, *, learns_inverse: bool = False) -> list[Row]:
+    chosen = replace(candidate(factory, ("inverse",)), learns_inverse=learns_inverse)
+    return [row for name, step in steps(chosen) if "as built" in name for row in step()]
