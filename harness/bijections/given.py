@@ -31,6 +31,15 @@ def check_within(name: str, low: float, high: float, **arguments: float) -> None
             raise ValueError(f"{name}: {argument} must be {above}, not {value}")
 
 
+def check_image(name: str, shape: Sequence[int]) -> tuple[int, int, int]:
+    """Channels, height and width, or a sentence."""
+    if len(shape) != 3 or min(shape) < 1:
+        wanted = "shape must be (channels, height, width) without the batch"
+        raise ValueError(f"{name}: {wanted}, not {tuple(shape)}")
+    channels, height, width = shape
+    return channels, height, width
+
+
 def check_some(name: str, x: Tensor) -> None:
     """Refuse a batch of nothing where statistics are taken of it."""
     if not x.numel():

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from harness.bijections.base import Bijection, BiLipschitz
 from harness.bijections.box import Box
-from harness.bijections.given import check_least, check_shape
+from harness.bijections.given import check_image, check_least, check_shape
 from harness.registry import Shape
 
 
@@ -24,11 +24,8 @@ class Patches(Bijection):
 
     def __init__(self, shape: Shape, size: int) -> None:
         super().__init__()
-        if len(shape) != 3 or min(shape) < 1:
-            message = "Patches: shape must be (channels, height, width) without the batch, not"
-            raise ValueError(f"{message} {tuple(shape)}")
+        channels, height, width = check_image("Patches", shape)
         check_least("Patches", 1, size=size)
-        channels, height, width = shape
         if height % size or width % size:
             message = f"Patches: patches of size {size} do not tile images of {height} × {width}"
             raise ValueError(message)
