@@ -74,14 +74,14 @@ def _unresolved(name: str, axes: list[str], said: str) -> str:
 
 
 def parsed(shape: str) -> Shape:
-    """``1,8,8`` or ``1x8x8`` as numbers.
+    """``1,8,8`` or ``1x8x8`` as numbers, however many: which shapes it takes is for a network.
 
     Raises:
-        InputError: It is neither.
+        InputError: It is no such list.
     """
     parts = shape.replace("x", ",").split(",")
     if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-        raise InputError(f"--shape is one number, or three as in 1,8,8; got {shape!r}")
+        raise InputError(f"--shape is positive numbers, as in 2 or 1,8,8; got {shape!r}")
     return tuple(int(part) for part in parts)
 
 

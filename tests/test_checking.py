@@ -192,7 +192,7 @@ def test_a_transformers_bounds_are_held(monkeypatch: pytest.MonkeyPatch) -> None
         (["exp", "--shape", "1"], "exp cannot be built: no architecture takes the scale map 'exp'"),
         (["affine", "--shape", "1"], "affine cannot be built: affine splits its input"),
         (["glow", "--shape", "2"], "glow cannot be built: glow needs images"),
-        (["affine", "--shape", "2,x"], "--shape is one number, or three as in 1,8,8; got '2,x'"),
+        (["affine", "--shape", "2,x"], "--shape is positive numbers, as in 2 or 1,8,8; got '2,x'"),
         (["no_such_module:f"], "cannot import 'no_such_module': ModuleNotFoundError"),
         (["broken_flows:f"], "cannot import 'broken_flows': RuntimeError: half written"),
         (["own_flows:god"], "own_flows has no 'god'; allowed: bad, choosing, good,"),

@@ -12,6 +12,7 @@ from harness.bijections.chain import Chain
 from harness.bijections.coupling.coupling import Coupling
 from harness.bijections.coupling.networks import convolutional_network
 from harness.bijections.coupling.splits import Checkerboard, Halves
+from harness.bijections.given import check_image
 from harness.bijections.linear.actnorm import ActNorm
 from harness.bijections.shape.multiscale import MultiScale
 from harness.bijections.shape.reshape import Squeeze
@@ -80,7 +81,7 @@ def glow(
     the 1×1 convolution, or what stands in its place. A checkerboard is RealNVP's split (arXiv
     1605.08803): which pixels are kept alternates from step to step.
     """
-    channels, height, width_of_image = shape
+    channels, height, width_of_image = check_image("glow", shape)
     parts, shapes = [], []
     # Where nothing else does, couplings take turns in what they keep.
     turns = split == "checkerboard" or mixing["name"] == "none"

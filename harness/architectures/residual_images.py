@@ -5,6 +5,7 @@ from typing import cast
 
 from harness.bijections.base import Bijection
 from harness.bijections.chain import Chain
+from harness.bijections.given import check_image
 from harness.bijections.linear.actnorm import ActNorm
 from harness.bijections.shape.reshape import Flatten, Squeeze
 from harness.registry import Combination, Shape
@@ -37,7 +38,7 @@ def residual_images(
         blocks: Per level.
         actnorm: Whether an ActNorm comes before each block.
     """
-    channels, height, width = shape
+    channels, height, width = check_image("residual flow of images", shape)
     parts: list[Bijection] = []
     for level in range(levels):
         if level:

@@ -9,6 +9,7 @@ from harness.bijections.base import Bijection
 from harness.bijections.chain import Chain
 from harness.bijections.coupling.coupling import Coupling
 from harness.bijections.coupling.networks import convolutional_network
+from harness.bijections.given import check_image
 from harness.bijections.shape.reshape import Flatten, Squeeze
 from harness.bijections.transformers.elementwise import Additive
 from harness.registry import Combination, Shape, entry
@@ -48,7 +49,7 @@ def revnet(
     padded: with channels of zeros there are more latent dimensions than inputs, and no density of
     the inputs (see :class:`harness.bijections.shape.padding.ZeroPadding`).
     """
-    channels, height, width_of_image = shape
+    channels, height, width_of_image = check_image("revnet", shape)
     parts: list[Bijection] = []
     for _ in range(levels):
         channels, height, width_of_image = 4 * channels, height // 2, width_of_image // 2

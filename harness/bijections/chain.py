@@ -1,6 +1,6 @@
 """Composition of bijections."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import torch
@@ -16,11 +16,14 @@ class Chain(Bijection):
     ``Lip(F) ≤ Π Lip(F_i)`` and ``Lip(F⁻¹) ≤ Π Lip(F_i⁻¹)``.
 
     Raises:
+        TypeError: A part is no bijection.
         ValueError: There is no part.
     """
 
     def __init__(self, parts: Iterable[Bijection]) -> None:
         super().__init__()
+        parts = list(parts)
+        check_bijections("Chain", "parts", parts)
         self.parts = nn.ModuleList(parts)
         if not len(self.parts):
             raise ValueError("Chain: it needs at least one part, and 'parts' is empty")
@@ -74,3 +77,15 @@ class Chain(Bijection):
         for part in self._bijections:
             x = part.initialize(x, context)
         return x
+
+
+def check_bijections(name: str, argument: str, given: Sequence[object]) -> None:
+    """Refuse parts that cannot be inverted.
+
+    Raises:
+        TypeError: One is no :class:`Bijection`.
+    """
+    for number, one in enumerate(given):
+        if not isinstance(one, Bijection):
+            message = f"{name}: {argument} must be bijections, and number {number} is"
+            raise TypeError(f"{message} of type {type(one).__name__}")

@@ -1,9 +1,11 @@
 """What a block is given, checked where it would otherwise be broadcast, promoted or misread.
 
-Shapes, dtypes and devices only, never values: networks of a pack are vectorised over their
-weights, and a comparison of sizes costs no kernel.
+Of tensors shapes, dtypes and devices only, never values: networks of a pack are vectorised over
+their weights, and a comparison of sizes costs no kernel. Arguments are checked where a block is
+constructed.
 """
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -12,6 +14,36 @@ from torch import Tensor
 def shown(shape: Sequence[int | str]) -> str:
     """``(batch, 3, 8, 8)``."""
     return f"(batch, {', '.join(map(str, shape))})"
+
+
+def check_least(name: str, least: int, **arguments: int) -> None:
+    """Refuse arguments below ``least``, and NaN."""
+    for argument, value in arguments.items():
+        if not value >= least:
+            raise ValueError(f"{name}: {argument} must be at least {least}, not {value}")
+
+
+def check_within(name: str, low: float, high: float, **arguments: float) -> None:
+    """Refuse arguments that are not above ``low`` and below ``high``, and NaN."""
+    above = f"above {low:g}" + (" and finite" if high == math.inf else f" and below {high:g}")
+    for argument, value in arguments.items():
+        if not low < value < high:
+            raise ValueError(f"{name}: {argument} must be {above}, not {value}")
+
+
+def check_image(name: str, shape: Sequence[int]) -> tuple[int, int, int]:
+    """Channels, height and width, or a sentence."""
+    if len(shape) != 3 or min(shape) < 1:
+        wanted = "shape must be (channels, height, width) without the batch"
+        raise ValueError(f"{name}: {wanted}, not {tuple(shape)}")
+    channels, height, width = shape
+    return channels, height, width
+
+
+def check_some(name: str, x: Tensor) -> None:
+    """Refuse a batch of nothing where statistics are taken of it."""
+    if not x.numel():
+        raise ValueError(f"{name}: the batch is empty, of shape {tuple(x.shape)}")
 
 
 def check_shape(name: str, x: Tensor, shape: Sequence[int]) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from harness.bijections.box import Box
 from harness.bijections.coupling.networks import linear
-from harness.bijections.given import check_alike, shown
+from harness.bijections.given import check_alike, check_least, shown
 from harness.bijections.spectral import exact_norm
 
 
@@ -38,6 +38,8 @@ class TokenEmbedding(nn.Module):
         epsilon: float = 1e-5,
     ) -> None:
         super().__init__()
+        some = 1 if tokens is None else tokens
+        check_least("TokenEmbedding", 1, features=features, width=width, tokens=some)
         if not epsilon > 0:
             raise ValueError(f"TokenEmbedding: epsilon must be positive, not {epsilon}")
         self.linear = linear(features, width, generator)

@@ -15,6 +15,7 @@ from harness.bijections.attention.attention_bounds import attention_slopes
 from harness.bijections.attention.token_embedding import TokenEmbedding, per_token
 from harness.bijections.box import Box
 from harness.bijections.coupling.networks import EVERYTHING, SILU_LIPSCHITZ, linear, norm
+from harness.bijections.given import check_least
 from harness.bijections.spectral import exact_norm
 
 
@@ -46,6 +47,7 @@ class Attention(nn.Module):
         epsilon: float = 1e-5,
     ) -> None:
         super().__init__()
+        check_least("Attention", 1, outputs=outputs, width=width, heads=heads)
         if width % heads:
             message = f"Attention: width {width} must be a multiple of the number of heads, {heads}"
             raise ValueError(message)
@@ -123,6 +125,7 @@ class TokenMLP(nn.Module):
         epsilon: float = 1e-5,
     ) -> None:
         super().__init__()
+        check_least("TokenMLP", 1, outputs=outputs, width=width)
         self.embedding = TokenEmbedding(inputs, width, generator, epsilon=epsilon)
         self.widen = linear(width, 4 * width, generator)
         self.end = _zero(linear(4 * width, outputs, generator))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.bijections.coupling.networks import linear
+from harness.bijections.given import check_least
 
 
 class Memory(NamedTuple):
@@ -30,6 +31,7 @@ class CausalLayer(nn.Module):
 
     def __init__(self, width: int, heads: int, generator: torch.Generator) -> None:
         super().__init__()
+        check_least("CausalLayer", 1, width=width, heads=heads)
         if width % heads:
             message = f"a causal layer's width {width} must be a multiple of its heads {heads}"
             raise ValueError(message)
@@ -86,6 +88,9 @@ class CausalTransformer(nn.Module):
         heads: Attention heads.
         layers: At least 1.
         generator: Draws the weights.
+
+    Raises:
+        ValueError: A number below 1, or ``heads`` that do not divide the width.
     """
 
     def __init__(
@@ -100,6 +105,9 @@ class CausalTransformer(nn.Module):
         generator: torch.Generator,
     ) -> None:
         super().__init__()
+        name = "CausalTransformer"
+        check_least(name, 1, tokens=tokens, features=features, outputs=outputs)
+        check_least(name, 1, width=width, heads=heads, layers=layers)
         self.embedding = linear(features, width, generator)
         self.start = nn.Parameter(torch.zeros(width))
         self.places = nn.Parameter(0.02 * torch.randn(tokens, width, generator=generator))

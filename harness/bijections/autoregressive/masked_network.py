@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from harness.bijections import interval
 from harness.bijections.box import Box
 from harness.bijections.coupling.networks import EVERYTHING, SILU_LIPSCHITZ, linear
-from harness.bijections.given import check_context, check_layer
+from harness.bijections.given import check_context, check_layer, check_least
 from harness.bijections.spectral import exact_norm
 
 
@@ -60,7 +60,8 @@ class MaskedNetwork(nn.Module):
         context: How many numbers a context has; 0 for none.
 
     Raises:
-        ValueError: There is nothing to condition on, or ``position`` is no permutation.
+        ValueError: A size is too small; there is nothing to condition on, or ``position``
+            is no permutation.
     """
 
     position: Tensor
@@ -78,6 +79,11 @@ class MaskedNetwork(nn.Module):
         context: int = 0,
     ) -> None:
         super().__init__()
+        name = "masked network"
+        check_least(
+            name, 1, parameters_per_element=parameters_per_element, width=width, layers=layers
+        )
+        check_least(name, 0, context=context)
         if dimension < 2 and not (dimension == 1 and context > 0):
             message = (
                 "a masked network needs at least 2 dimensions, or 1 and a context, "

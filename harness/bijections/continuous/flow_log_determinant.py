@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.bijections.continuous.vector_field import FieldTangent
+from harness.bijections.given import check_least
 from harness.bijections.residual.log_determinant import Estimator, one_each, random_signs
 
 
@@ -87,6 +88,7 @@ class Hutchinson(Trace):
 
     def __init__(self, size: int, generator: torch.Generator, rows: int = 64) -> None:
         super().__init__()
+        check_least("trace estimate", 1, size=size, rows=rows)
         self.register_buffer("signs", random_signs((rows, size), generator))
 
     def rate(self, tangent: FieldTangent, x: Tensor, carried: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from harness.bijections.continuous.runge_kutta import Time
 from harness.bijections.coupling.networks import linear
-from harness.bijections.given import check_alike, check_context, check_shape
+from harness.bijections.given import check_alike, check_context, check_least, check_shape
 from harness.bijections.spectral import exact_norm
 
 FieldTangent = Callable[[Tensor], Tensor]
@@ -26,6 +26,9 @@ class VectorField(nn.Module):
         layers: Hidden layers; without any f is affine in x, t and c.
         generator: Draws the weights.
         context: How many features of a context c it takes; 0 for a field that looks at none.
+
+    Raises:
+        ValueError: A size below 1, or ``layers`` or ``context`` below 0.
     """
 
     def __init__(
@@ -37,6 +40,8 @@ class VectorField(nn.Module):
         context: int = 0,
     ) -> None:
         super().__init__()
+        check_least("vector field", 1, dimension=dimension, width=width)
+        check_least("vector field", 0, layers=layers, context=context)
         sizes = [dimension + 1 + context, *[width] * layers, dimension]
         self.layers = nn.ModuleList(linear(a, b, generator) for a, b in pairwise(sizes))
         for parameter in self.layers[-1].parameters():

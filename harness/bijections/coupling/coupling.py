@@ -9,7 +9,7 @@ from harness.bijections.base import Bijection, BiLipschitz, Convergence, sum_per
 from harness.bijections.box import Box
 from harness.bijections.coupling.networks import Conditioner
 from harness.bijections.coupling.splits import Halves, Split
-from harness.bijections.given import check_context
+from harness.bijections.given import check_context, check_least
 from harness.bijections.transformers.elementwise import Transformer
 
 
@@ -27,7 +27,8 @@ class Coupling(Bijection):
             also ``(B, context, H, W)``.
 
     Raises:
-        ValueError: In a call, the input or the context has another shape, dtype or device.
+        ValueError: ``context`` is negative; in a call, the input or the context has another
+            shape, dtype or device.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Coupling(Bijection):
         context: int = 0,
     ) -> None:
         super().__init__()
+        check_least("Coupling", 0, context=context)
         self.parts = Halves(split) if isinstance(split, int) else split
         self.swap, self.context = swap, context
         self.transformer, self.conditioner = transformer, conditioner

@@ -15,7 +15,7 @@ from torch.nn.utils import skip_init
 
 from harness.bijections import interval
 from harness.bijections.box import Box
-from harness.bijections.given import check_layer
+from harness.bijections.given import check_layer, check_least
 from harness.bijections.spectral import convolution_upper_bound, exact_norm
 
 Layer = nn.Linear | nn.Conv2d
@@ -94,7 +94,13 @@ class Conditioner(nn.Module):
 def mlp(
     inputs: int, outputs: int, width: int, layers: int, generator: torch.Generator
 ) -> Conditioner:
-    """A multi-layer perceptron ``(B, inputs) → (B, outputs)`` with ``layers`` hidden layers."""
+    """A multi-layer perceptron ``(B, inputs) → (B, outputs)`` with ``layers`` hidden layers.
+
+    Raises:
+        ValueError: A size below 1, or ``layers`` below 0.
+    """
+    check_least("mlp", 1, inputs=inputs, outputs=outputs, width=width)
+    check_least("mlp", 0, layers=layers)
     sizes = [inputs, *[width] * layers, outputs]
     return Conditioner([linear(a, b, generator) for a, b in pairwise(sizes)])
 
@@ -102,7 +108,12 @@ def mlp(
 def convolutional_network(
     inputs: int, outputs: int, width: int, generator: torch.Generator
 ) -> Conditioner:
-    """3×3, 1×1, 3×3 convolutions, ``(B, inputs, H, W) → (B, outputs, H, W)``, as in Glow."""
+    """3×3, 1×1, 3×3 convolutions, ``(B, inputs, H, W) → (B, outputs, H, W)``, as in Glow.
+
+    Raises:
+        ValueError: A size below 1.
+    """
+    check_least("convolutional network", 1, inputs=inputs, outputs=outputs, width=width)
     return Conditioner(
         [
             convolution(inputs, width, 3, generator),

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from harness.bijections import interval
 from harness.bijections.box import Box
 from harness.bijections.coupling.networks import EVERYTHING, SILU_LIPSCHITZ, linear, norm
-from harness.bijections.given import check_layer
+from harness.bijections.given import check_layer, check_least
 
 
 class ResidualBlock(nn.Module):
@@ -45,12 +45,17 @@ class ResidualMLP(nn.Module):
         width: Hidden size.
         blocks: How many residual blocks.
         generator: Draws the weights.
+
+    Raises:
+        ValueError: A size below 1, or ``blocks`` below 0.
     """
 
     def __init__(
         self, inputs: int, outputs: int, width: int, blocks: int, generator: torch.Generator
     ) -> None:
         super().__init__()
+        check_least("ResidualMLP", 1, inputs=inputs, outputs=outputs, width=width)
+        check_least("ResidualMLP", 0, blocks=blocks)
         self.start = linear(inputs, width, generator)
         self.blocks = nn.Sequential(*(ResidualBlock(width, generator) for _ in range(blocks)))
         self.end = linear(width, outputs, generator)

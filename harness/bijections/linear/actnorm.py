@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from harness.bijections.base import Bijection, BiLipschitz
 from harness.bijections.box import Box
+from harness.bijections.given import check_some
 from harness.bijections.linear.over_channels import check_channels, check_dtype, check_input
 from harness.bijections.linear.scaling import along_channels
 
@@ -76,6 +77,7 @@ class ActNorm(Bijection):
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         self._parameters_for(x)
+        check_some("ActNorm", x)
         channels = x.transpose(0, 1).flatten(1)
         self.bias.copy_(-channels.mean(1))
         self.log_scale.copy_(-channels.std(1, correction=0).clamp_min(self.smallest).log())

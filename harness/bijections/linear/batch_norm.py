@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from harness.bijections.base import Bijection, BiLipschitz
 from harness.bijections.box import Box
+from harness.bijections.given import check_some
 from harness.bijections.linear.over_channels import check_channels, check_dtype, check_input
 from harness.bijections.linear.scaling import along_channels, diagonal_bounds
 
@@ -95,6 +96,7 @@ class BatchNorm(Bijection):
             momentum: m, if not the block's own.
         """
         self._check(x)
+        check_some("BatchNorm", x)
         m = self.momentum if momentum is None else momentum
         channels = x.transpose(0, 1).flatten(1)
         self.mean.lerp_(channels.mean(1), m)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.bijections.coupling.networks import linear
+from harness.bijections.given import check_least
 from harness.bijections.residual.activations import LIP_SWISH, Activation
 from harness.bijections.residual.contraction import Contraction, Tangent
 from harness.bijections.residual.lipschitz_layers import check_coefficient
@@ -27,7 +28,7 @@ class LipschitzNetwork(Contraction):
         activation: φ.
 
     Raises:
-        ValueError: The coefficient is not in (0, 1).
+        ValueError: The coefficient is not in (0, 1), or a size below 1.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class LipschitzNetwork(Contraction):
     ) -> None:
         super().__init__()
         check_coefficient("Lipschitz network", coefficient)
+        check_least("Lipschitz network", 1, dimension=dimension, width=width, layers=layers)
         sizes = [dimension, *[width] * layers, dimension]
         grown = [dimension, *[activation.growth * width] * layers]
         ends = zip(grown, sizes[1:], strict=True)

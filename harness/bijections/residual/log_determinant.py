@@ -6,12 +6,14 @@ and changes nothing. The training loop resamples before every step, each network
 of its own.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from harness.bijections.base import sum_per_sample
+from harness.bijections.given import check_least
 from harness.bijections.residual.contraction import Contraction
 
 
@@ -53,7 +55,7 @@ class ExactSeries(LogDeterminant):
 
     def __init__(self, terms: int) -> None:
         super().__init__()
-        _check_positive("power series", "terms", terms)
+        check_least("power series", 1, terms=terms)
         self.terms = terms
 
     def forward(self, network: Contraction, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,7 +88,7 @@ class Series(LogDeterminant):
 
     def __init__(self, terms: int, size: int, generator: torch.Generator, rows: int = 64) -> None:
         super().__init__()
-        _check_positive("power series", "terms", terms)
+        check_least("power series", 1, terms=terms, size=size, rows=rows)
         self.terms = terms
         self.register_buffer("signs", random_signs((rows, size), generator))
 
@@ -132,7 +134,7 @@ class Roulette(LogDeterminant):
         rows: int = 64,
     ) -> None:
         super().__init__()
-        _check_positive("Russian roulette", "certain", certain)
+        check_least("Russian roulette", 1, certain=certain, size=size, rows=rows)
         if not 0 < continuation < 1:
             message = f"Russian roulette: continuation must be in (0, 1), not {continuation}"
             raise ValueError(message)
@@ -220,12 +222,13 @@ def random_signs(shape: Sequence[int], generator: torch.Generator) -> Tensor:
 
 
 def one_each(signs: Tensor, x: Tensor) -> Tensor:
-    """Row ``b mod rows`` for sample b, in the shape of x."""
+    """Row ``b mod rows`` for sample b, in the shape of x.
+
+    Raises:
+        ValueError: The signs are for inputs of another size.
+    """
+    if signs.shape[1] != math.prod(x.shape[1:]):
+        message = f"log-det estimate: its size must be that of the input, {math.prod(x.shape[1:])}"
+        raise ValueError(f"{message}, not {signs.shape[1]}")
     repetitions = -(-len(x) // len(signs))
     return signs.repeat(repetitions, 1)[: len(x)].reshape(x.shape).to(x.dtype)
-
-
-def _check_positive(what: str, argument: str, value: int) -> None:
-    if value < 1:
-        message = f"{what}: {argument} must be at least 1, not {value}"
-        raise ValueError(message)

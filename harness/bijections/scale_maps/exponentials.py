@@ -7,6 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from harness.bijections.given import check_within
 from harness.bijections.scale_maps.base import ScaleMap
 from harness.registry import entry
 
@@ -38,11 +39,16 @@ class Exponential(ScaleMap):
 
 
 class _Clamped(ScaleMap):
-    """``g = exp(c(h))`` with an odd clamp c in (-log limit, log limit), steepest at 0."""
+    """``g = exp(c(h))`` with an odd clamp c in (-log limit, log limit), steepest at 0.
+
+    Raises:
+        ValueError: ``limit`` is not above 1 and finite.
+    """
 
     steepest_log = 0.0
 
     def __init__(self, limit: float) -> None:
+        check_within(type(self).__name__, 1, math.inf, limit=limit)
         self.log_limit = math.log(limit)
         self.lower, self.upper = 1 / limit, limit
 

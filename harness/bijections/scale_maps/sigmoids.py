@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from harness.bijections.given import check_within
 from harness.bijections.scale_maps.base import ScaleMap
 from harness.registry import entry
 
@@ -26,11 +27,17 @@ def _steepest_log(floor: float, span: float, offset: float) -> float:
 
 
 class Sigmoid(ScaleMap):
-    """``g(h) = σ(h + 2) + floor`` in (floor, 1 + floor): Glow's (arXiv 1807.03039)."""
+    """``g(h) = σ(h + 2) + floor`` in (floor, 1 + floor): Glow's (arXiv 1807.03039).
+
+    Raises:
+        ValueError: ``floor`` is negative or not finite.
+    """
 
     steepest = -2.0
 
     def __init__(self, floor: float) -> None:
+        if not 0 <= floor < math.inf:
+            raise ValueError(f"Sigmoid: floor must be at least 0 and finite, not {floor}")
         self.floor = floor
         self.lower, self.upper = floor, 1 + floor
         self.steepest_log = _steepest_log(floor, 1, 2)
@@ -52,13 +59,18 @@ class Sigmoid(ScaleMap):
 class BoundedSigmoid(ScaleMap):
     """``g(h) = lower + (1 - lower) σ(h + 2)`` in (lower, 1).
 
-    With lower = 1/2 it is the modified affine coupling of arXiv 2006.09347.
+    With lower = 1/2 it is the modified affine coupling of arXiv 2006.09347. At 0 and
+    at 1 it would be another map: :class:`Sigmoid`, whose logarithm needs care, and a constant.
+
+    Raises:
+        ValueError: ``lower`` is not within (0, 1).
     """
 
     upper = 1.0
     steepest = -2.0
 
     def __init__(self, lower: float) -> None:
+        check_within("BoundedSigmoid", 0, 1, lower=lower)
         self.lower = lower
         self.steepest_log = _steepest_log(lower, 1 - lower, 2)
 
@@ -74,11 +86,16 @@ class BoundedSigmoid(ScaleMap):
 
 
 class CentredSigmoid(ScaleMap):
-    """``g(h) = 1 + (1 - lower) (2σ(h) - 1)`` in (lower, 2 - lower): 1 at h = 0."""
+    """``g(h) = 1 + (1 - lower) (2σ(h) - 1)`` in (lower, 2 - lower): 1 at h = 0.
+
+    Raises:
+        ValueError: ``lower`` is not within (0, 1).
+    """
 
     steepest = 0.0
 
     def __init__(self, lower: float) -> None:
+        check_within("CentredSigmoid", 0, 1, lower=lower)
         self.lower, self.upper, self.span = lower, 2 - lower, 2 * (1 - lower)
         self.steepest_log = _steepest_log(lower, self.span, 0)
 

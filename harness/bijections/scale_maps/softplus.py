@@ -7,6 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from harness.bijections.given import check_within
 from harness.bijections.scale_maps.base import ScaleMap
 from harness.registry import entry
 
@@ -16,11 +17,16 @@ class Softplus(ScaleMap):
 
     With ``z = h + c`` and ``p = σ(z)``, ``g' = p`` rises, and ``(log g)' = p / g`` is largest where
     ``g = p / (1 - p) = e^z``.
+
+    Raises:
+        ValueError: ``floor`` is not within (0, 1): without one nothing bounds the inverse, and at 1
+            no c has ``g(0) = 1``.
     """
 
     upper, steepest = math.inf, math.inf
 
     def __init__(self, floor: float) -> None:
+        check_within("Softplus", 0, 1, floor=floor)
         self.floor = self.lower = floor
         self.offset = math.log(math.expm1(1 - floor))
         self.steepest_log = _crossing(floor) - self.offset

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from harness.bijections.base import Bijection, BiLipschitz, Convergence
 from harness.bijections.box import Box
+from harness.bijections.chain import check_bijections
 from harness.bijections.given import check_shape
 from harness.registry import Shape
 
@@ -22,11 +23,23 @@ class MultiScale(Bijection):
         shapes: The shape each level puts out, without the batch.
 
     Raises:
-        ValueError: In a call, a level puts out another shape, or the latent has another size.
+        TypeError: A level is no bijection.
+        ValueError: There are not as many shapes as levels, at least one, or half of a level's
+            channels is no whole number; in a call, a level puts out another shape, or the
+            latent has another size.
     """
 
     def __init__(self, levels: Sequence[Bijection], shapes: Sequence[Shape]) -> None:
         super().__init__()
+        check_bijections("MultiScale", "levels", levels)
+        if not levels or len(levels) != len(shapes):
+            message = f"{len(shapes)} for {len(levels)} levels"
+            raise ValueError(
+                f"MultiScale: shapes must be one for each of 1 level or more, not {message}"
+            )
+        if any(len(shape) != 3 for shape in shapes) or any(shape[0] % 2 for shape in shapes[:-1]):
+            message = "MultiScale: shapes must be (even channels, height, width), of the last any"
+            raise ValueError(f"{message} channels, not {[tuple(shape) for shape in shapes]}")
         self.levels = nn.ModuleList(levels)
         self.shapes = [tuple(shape) for shape in shapes]
 

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from harness.bijections.base import Bijection, BiLipschitz
 from harness.bijections.box import Box
-from harness.bijections.given import check_shape
+from harness.bijections.given import check_image, check_least, check_shape
 from harness.registry import Shape
 
 
@@ -18,14 +18,16 @@ class Patches(Bijection):
         size: p.
 
     Raises:
-        ValueError: p divides not both height and width; in a call, the input has another shape.
+        ValueError: ``shape`` is not that of an image, or p is below 1 or divides not both height
+            and width; in a call, the input has another shape.
     """
 
     def __init__(self, shape: Shape, size: int) -> None:
         super().__init__()
-        channels, height, width = shape
+        channels, height, width = check_image("Patches", shape)
+        check_least("Patches", 1, size=size)
         if height % size or width % size:
-            message = f"patches of size {size} do not tile images of {height} × {width}"
+            message = f"Patches: patches of size {size} do not tile images of {height} × {width}"
             raise ValueError(message)
         self.shape = (channels, height, width)
         self.apart = (channels, height // size, size, width // size, size)

@@ -14,11 +14,13 @@ class Flatten(Bijection):
     """``(B, *shape) → (B, D)``.
 
     Raises:
-        ValueError: In a call, the input has another shape.
+        ValueError: A size is below 1; in a call, the input has another shape.
     """
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
+        if min(shape, default=1) < 1:
+            raise ValueError(f"Flatten: shape must hold sizes of at least 1, not {tuple(shape)}")
         self.shape = tuple(shape)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

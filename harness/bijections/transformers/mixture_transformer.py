@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from harness.bijections.base import BiLipschitz, Convergence
 from harness.bijections.box import Box
+from harness.bijections.given import check_least
 from harness.bijections.transformers.bisection import bisection
 from harness.bijections.transformers.elementwise import Transformer
 from harness.bijections.transformers.elementwise_bounds import Derivatives, intersection
@@ -28,13 +29,17 @@ class MixtureOfLogistics(Transformer):
     less where they start, and K log-scales. The inverse bisects, and reports how that ended.
 
     Args:
-        components: K.
+        components: K, at least 1.
+
+    Raises:
+        ValueError: ``components`` is below 1.
     """
 
     closed_form = False
 
     def __init__(self, components: int) -> None:
         super().__init__()
+        check_least("MixtureOfLogistics", 1, components=components)
         self.components, self.parameters_per_element = components, 3 * components + 2
 
     def _unpacked(self, h: Tensor) -> tuple[Tensor, Tensor, Mixture]:

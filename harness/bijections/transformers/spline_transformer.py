@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from harness.bijections.base import BiLipschitz
 from harness.bijections.box import Box
+from harness.bijections.given import check_least, check_within
 from harness.bijections.transformers import spline_box
 from harness.bijections.transformers.elementwise import Transformer
 from harness.bijections.transformers.elementwise_bounds import Derivatives, intersection
@@ -33,7 +34,8 @@ class RationalQuadraticSpline(Transformer):
     do the constants bound what the conditioner can do.
 
     Raises:
-        ValueError: Bins of the least width or height do not fit in the interval, or 1 is not
+        ValueError: Fewer than 2 bins, a bound or a minimum that is not positive and finite; bins of
+            the least width or height do not fit in the interval, or 1 is not
             between the least and the greatest slope.
     """
 
@@ -48,6 +50,19 @@ class RationalQuadraticSpline(Transformer):
         maximum_slope: float | None,
     ) -> None:
         super().__init__()
+        name = "RationalQuadraticSpline"
+        check_least(name, 2, bins=bins)
+        check_within(
+            name,
+            0,
+            math.inf,
+            bound=bound,
+            minimum_width=minimum_width,
+            minimum_height=minimum_height,
+            minimum_slope=minimum_slope,
+        )
+        if maximum_slope is not None:
+            check_within(name, 1, math.inf, maximum_slope=maximum_slope)
         message = unfit(bins, minimum_width, minimum_height, minimum_slope, maximum_slope)
         if message is not None:
             raise ValueError(message)
