@@ -62,7 +62,11 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"blocks": 1, "width": 4},
         {"blocks": 1, "levels": 1, "width": 4, "activation": "clip_swish"},
     ),
-    "residual": ({"blocks": 2, "width": 8}, {"blocks": 2, "width": 3, "coefficient": 0.5}),
+    "residual": (
+        {"blocks": 2, "width": 8},
+        {"blocks": 2, "width": 3, "coefficient": 0.5},
+        {"blocks": 1, "width": 4, "activation": "clip_swish", "log_det": "series", "terms": 3},
+    ),
     "iaf": ({"blocks": 1, "width": 8}, {"blocks": 1, "width": 8, "transformer": "additive"}),
     "maf": (
         {"blocks": 2, "width": 8, "order": "random"},

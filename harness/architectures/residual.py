@@ -1,7 +1,7 @@
 """Residual flow for vectors."""
 
 import math
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -9,7 +9,9 @@ from pydantic import Field
 from harness.bijections.base import Bijection
 from harness.bijections.chain import Chain
 from harness.bijections.linear.actnorm import ActNorm
+from harness.bijections.residual.activations import ACTIVATIONS
 from harness.bijections.residual.lipschitz_network import LipschitzNetwork
+from harness.bijections.residual.log_determinant import Series
 from harness.bijections.residual.residual import Residual
 from harness.bijections.shape.reshape import Flatten
 from harness.registry import Shape, entry
@@ -34,19 +36,27 @@ def residual(
     width: Annotated[int, Field(ge=1)] = 32,
     layers: Annotated[int, Field(ge=1)] = 2,
     coefficient: Annotated[float, Field(gt=0, lt=1)] = 0.9,
+    activation: Literal["elu", "lip_swish", "clip_swish"] = "lip_swish",
+    log_det: Literal["exact", "series"] = "exact",
+    terms: Annotated[int, Field(ge=1)] = 8,
     actnorm: bool = True,
     accelerated: bool = False,
 ) -> Bijection:
     """Invertible residual blocks (i-ResNet): bounded both ways by construction.
 
-    ``y = x + g(x)`` with ``Lip(g) ≤ coefficient``, arXiv 1811.00995; exact log-det. The inverse is
-    a plain fixed-point iteration, or ``accelerated`` by Anderson's method.
+    ``y = x + g(x)`` with ``Lip(g) ≤ coefficient``, arXiv 1811.00995. The log-det is exact; with
+    ``log_det: series`` training estimates it by a power series of ``terms`` terms with random
+    signs, and evaluation has the exact one. The inverse is a plain fixed-point iteration, or
+    ``accelerated`` by Anderson's method.
     """
     dimension = math.prod(shape)
     parts: list[Bijection] = [Flatten(shape)]
     for _ in range(blocks):
         if actnorm:
             parts.append(ActNorm(dimension))
-        network = LipschitzNetwork(dimension, width, layers, coefficient, generator)
-        parts.append(Residual(network, accelerated=accelerated))
-    return Chain(parts)
+        network = LipschitzNetwork(
+            dimension, width, layers, coefficient, generator, ACTIVATIONS[activation]
+        )
+        series = Series(terms, dimension, generator) if log_det == "series" else None
+        parts.append(Residual(network, in_training=series, accelerated=accelerated))
+    return Chain(parts).eval()
