@@ -160,6 +160,7 @@ def _of_a_factory(name: str, shape: Shape | None) -> Candidate:
     factory, refuses = _imported(name), None
     choice = Choice(name=name, version=0)
     branches: tuple[Direction, ...] = ()
+    learns_inverse = False
     if hasattr(factory, "__innbench_entry__"):
         try:
             entry = described("architecture", name, factory, "here")
@@ -170,6 +171,7 @@ def _of_a_factory(name: str, shape: Shape | None) -> Candidate:
             raised = f"{type(error).__name__}: {error}".split("\n")[0]
             raise InputError(f"{name} is no entry: {raised}") from None
         branches, refuses = entry.branches, entry.refuses
+        learns_inverse = entry.learns_inverse
         factory = partial(factory, **choice.parameters)
     refused = ""
     said: str | None
@@ -186,7 +188,7 @@ def _of_a_factory(name: str, shape: Shape | None) -> Candidate:
             kind = type(built).__name__
             message = f"{name} returns {kind}, and not a harness.bijections.base.Bijection"
             raise InputError(message)
-        return Candidate(name, one, partial(factory, one), branches)
+        return Candidate(name, one, partial(factory, one), branches, learns_inverse)
     raise InputError(refused)
 
 

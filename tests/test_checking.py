@@ -45,6 +45,10 @@ def images(shape, generator):
 def iterating(shape, generator, *, width: int = 4):
     return Residual(LipschitzNetwork(*shape, width, 1, 0.5, generator))
 
+@entry(version=1, learns_inverse=True)
+def learning(shape, generator):
+    return ActNorm(*shape)
+
 @entry(version=1)
 def needing(shape, generator, *, width: int):
     return ActNorm(*shape)
@@ -125,6 +129,14 @@ def test_as_json(innbench: Command) -> None:
 def test_an_entrys_branches_and_defaults_count(innbench: Command) -> None:
     said = innbench("check", "own_flows:iterating")
     assert said.code == 0, said.out
+
+
+@pytest.mark.usefixtures("own")
+def test_an_entrys_marks_reach_the_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert named("own_flows:learning", None).learns_inverse
+    assert named("own_flows:iterating", None).branches == ("inverse",)
+    assert not named("own_flows:iterating", None).learns_inverse
 
 
 @pytest.mark.usefixtures("own")
