@@ -303,7 +303,7 @@ def test_constants_out_of_range_are_told_by_name(given: dict[str, object]) -> No
 
 
 def test_slopes_must_hold_that_of_the_tails() -> None:
-    with pytest.raises(ValueError, match="1 must lie between"):
+    with pytest.raises(ValueError, match="maximum_slope must be above 1"):
         RationalQuadraticSpline(
             bins=4,
             bound=1.0,
