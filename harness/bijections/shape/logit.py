@@ -15,9 +15,9 @@ class Logit(Bijection):
     A bijection of ``(-α / (1 - 2α), 1 + α / (1 - 2α))``, of which [0, 1] is a part, onto the real
     line; elsewhere its value is NaN. ``dy/dx = (1 - 2α) / (p (1 - p))``.
 
-    Dequantization, which usually comes before it, is no block: it adds noise, so it has no
-    inverse and no log-det. It belongs to the data
-    (:meth:`harness.datasets.base.Dataset.dequantize`).
+    Datasets of integer levels are dequantized before it, by themselves
+    (:meth:`harness.datasets.base.Dataset.dequantize`) or by
+    :class:`~harness.bijections.shape.dequantization.Dequantization`.
 
     Args:
         alpha: α, within (0, 1/2).
