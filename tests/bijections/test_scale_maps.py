@@ -33,6 +33,11 @@ def test_value_log_and_reciprocal_agree_and_stay_in_range(given: object) -> None
     assert (value <= scale.upper).all()
     torch.testing.assert_close(scale.log(h), value.log(), rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(scale.reciprocal(h) * value, torch.ones_like(h))
+    for pair, alone in (
+        (scale.value_and_log(h), (value, scale.log(h))),
+        (scale.reciprocal_and_log(h), (scale.reciprocal(h), -scale.log(h))),
+    ):
+        torch.testing.assert_close(pair, alone, rtol=0, atol=0)
     # The range is the infimum and supremum, not just some bound.
     ends = scale.value(torch.tensor([-1e12, 1e12], dtype=torch.float64)).tolist()
     assert ends == pytest.approx([scale.lower, scale.upper], rel=1e-6, abs=1e-12) or (

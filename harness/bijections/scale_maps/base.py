@@ -46,6 +46,14 @@ class ScaleMap:
         """``1 / g(h)``."""
         return self.value(h).reciprocal()
 
+    def value_and_log(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """``(g(h), log g(h))``: for maps that can share what the two have in common."""
+        return self.value(h), self.log(h)
+
+    def reciprocal_and_log(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """``(1 / g(h), -log g(h))``, likewise."""
+        return self.reciprocal(h), -self.log(h)
+
     def range_on(self, h: Box) -> Box:
         """``[inf g, sup g]`` on each interval: g increases, so its ends suffice."""
         return Box(

@@ -16,14 +16,29 @@ FREIA_LIMIT = 7.38905609893065
 """``e²``: its clamp of the log-scale is 2."""
 
 
-class Exponential(ScaleMap):
+class _OfItsLog(ScaleMap):
+    """``g = exp(log g)``, computed so."""
+
+    def value(self, h: Tensor) -> Tensor:
+        return self.log(h).exp()
+
+    def reciprocal(self, h: Tensor) -> Tensor:
+        return (-self.log(h)).exp()
+
+    def value_and_log(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        log = self.log(h)
+        return log.exp(), log
+
+    def reciprocal_and_log(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        log = -self.log(h)
+        return log.exp(), log
+
+
+class Exponential(_OfItsLog):
     """``g(h) = exp(h)`` in (0, ∞): RealNVP without clipping (arXiv 1605.08803)."""
 
     lower, upper = 0.0, math.inf
     steepest = steepest_log = math.inf
-
-    def value(self, h: Tensor) -> Tensor:
-        return h.exp()
 
     def log(self, h: Tensor) -> Tensor:
         return h
@@ -34,11 +49,8 @@ class Exponential(ScaleMap):
     def slope(self, h: Tensor) -> Tensor:
         return h.exp()
 
-    def reciprocal(self, h: Tensor) -> Tensor:
-        return (-h).exp()
 
-
-class _Clamped(ScaleMap):
+class _Clamped(_OfItsLog):
     """``g = exp(c(h))`` with an odd clamp c in (-log limit, log limit), steepest at 0.
 
     Raises:
@@ -51,12 +63,6 @@ class _Clamped(ScaleMap):
         check_within(type(self).__name__, 1, math.inf, limit=limit)
         self.log_limit = math.log(limit)
         self.lower, self.upper = 1 / limit, limit
-
-    def value(self, h: Tensor) -> Tensor:
-        return self.log(h).exp()
-
-    def reciprocal(self, h: Tensor) -> Tensor:
-        return (-self.log(h)).exp()
 
 
 class BoundedExponential(_Clamped):

@@ -49,6 +49,18 @@ class Sigmoid(ScaleMap):
     def log(self, h: Tensor) -> Tensor:
         return F.logsigmoid(h + 2) if self.floor == 0 else self.value(h).log()
 
+    def value_and_log(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        shifted = h + 2
+        gate = torch.sigmoid(shifted)
+        if self.floor == 0:
+            return gate, F.logsigmoid(shifted)
+        value = gate + self.floor
+        return value, value.log()
+
+    def reciprocal_and_log(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        value, log = self.value_and_log(h)
+        return value.reciprocal(), -log
+
     def log_slope(self, h: Tensor) -> Tensor:
         if self.floor == 0:
             return torch.sigmoid(-2 - h)

@@ -143,11 +143,11 @@ class Affine(Transformer):
 
     def gain(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """The factor of x, and its log."""
-        return self.scale.value(raw), self.scale.log(raw)
+        return self.scale.value_and_log(raw)
 
     def inverse_gain(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """The factor of y on the way back, and its log."""
-        return self.scale.reciprocal(raw), -self.scale.log(raw)
+        return self.scale.reciprocal_and_log(raw)
 
     def gradient_of_raw(self, raw: Tensor, by_log: Tensor) -> Tensor:
         """Given the gradient of the factor's log: ``dg = g · d log g``, so no other is needed."""
