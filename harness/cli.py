@@ -179,7 +179,7 @@ def sql(
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="As CSV.")] = False,
 ) -> None:
-    """Query the results: views cells, measurements, finite_measurements, curves, attempts."""
+    """Query the results: cells, measurements, finite_measurements, layers, curves, attempts."""
     from harness.results.render import render  # noqa: PLC0415 - imports DuckDB
     from harness.results.sandbox import run_sql  # noqa: PLC0415
 

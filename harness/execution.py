@@ -15,7 +15,7 @@ from harness.measuring.lockstep import Ended, Result, in_lockstep, result
 from harness.measuring.networks import Networks
 from harness.probes.subject import Inputs, Probe, Subject
 from harness.provenance import provenance
-from harness.record import CellRecord, Measurement
+from harness.record import CellRecord, LayerMeasurement, Measurement
 from harness.seeding import generator
 from harness.suite.cell import Cell
 from harness.suite.packs import branching
@@ -34,8 +34,9 @@ def probe_inputs(dataset: Dataset, splits: Splits, device: torch.device) -> Inpu
     test = dataset.prepare(splits.test, source)
     sets = {"test": test[:PROBED_INPUTS]}
     sets |= off_distribution(dataset, test, PROBED_INPUTS, source)
-    radius = float(dataset.prepare(splits.train, source).abs().max())
-    return Inputs({name: x.to(device) for name, x in sets.items()}, radius, step=0)
+    lowest, highest = dataset.prepare(splits.train, source).aminmax(dim=0)
+    placed = {name: x.to(device) for name, x in sets.items()}
+    return Inputs(placed, lowest.to(device), highest.to(device), step=0)
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ async def _measurements(one: TrainedCell) -> list[Measurement]:
     measurements: list[Measurement] = list(
         one.task.evaluate(one.flow, test, one.dataset, one.trained.steps)
     )
-    subject = Subject(one.inputs)
+    subject = Subject(one.inputs, one.task.loss)
     for choice in cell.probes:
         probe: Probe = registry.build("probe", choice)
         found = probe(subject, generator(cell.seed, f"probe {choice.name}"))
@@ -168,7 +169,7 @@ async def _measurements(one: TrainedCell) -> list[Measurement]:
 
 
 def _record(one: TrainedCell, ended: Ended[list[Measurement]]) -> CellRecord:
-    cell = one.cell
+    cell, measured = one.cell, ended.result.unwrap()
     return CellRecord(
         cell_id=cell.id,
         status=one.trained.status,
@@ -186,6 +187,7 @@ def _record(one: TrainedCell, ended: Ended[list[Measurement]]) -> CellRecord:
         probe_seconds=ended.seconds,
         finished_ms=time.time_ns() // 1_000_000,
         provenance=one.provenance,
-        measurements=tuple(ended.result.unwrap()),
+        measurements=tuple(m for m in measured if not isinstance(m, LayerMeasurement)),
+        layers=tuple(m for m in measured if isinstance(m, LayerMeasurement)),
         curve=one.trained.curve,
     )

@@ -23,6 +23,7 @@ class NumberStatus(StrEnum):
     INF = "inf"
     NAN = "nan"
     NOT_CONVERGED = "not_converged"
+    UNSUPPORTED = "unsupported"
 
     @classmethod
     def of(cls, value: float) -> "NumberStatus":
@@ -40,11 +41,12 @@ class Measurement:
         probe: Which probe (or ``task``) measured it.
         metric: Which of its numbers.
         inputs: On which inputs: ``test``, or the name of an off-distribution set, or ``none``.
-        precision: In which floating-point type the network ran: ``float32``, ``float64``.
+        precision: In which the network ran: a key of :data:`harness.precisions.PRECISIONS`.
         value: The number; NaN and ±inf are numbers like others.
         count: How many inputs it summarises.
         step: After how many training steps.
-        status: Kind of number; ``not_converged`` where a solver stopped early.
+        status: Kind of number; ``not_converged`` where a solver stopped early, ``unsupported``,
+            with NaN for a value, where the network cannot run in that precision.
     """
 
     probe: str
@@ -74,6 +76,24 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class LayerMeasurement(Measurement):
+    """One number of one layer of a network.
+
+    Attributes:
+        layer: Its place on the way from the input to the latent, counted from 0.
+        block: What it is, for a reader: ``ActNorm``, ``Coupling: Affine, Sigmoid``.
+    """
+
+    layer: int
+    block: str
+
+    @classmethod
+    def on(cls, measurement: Measurement, layer: int, block: str) -> "LayerMeasurement":
+        """A measurement, of that layer."""
+        return cls(**vars(measurement), layer=layer, block=block)
+
+
+@dataclass(frozen=True)
 class CurvePoint:
     """One number of the training curve."""
 
@@ -100,7 +120,8 @@ class CellRecord:
             were measured at once.
         finished_ms: When it ended, in milliseconds since 1970-01-01 UTC.
         provenance: JSON: versions, device, host, git commit, data hash.
-        measurements: All measurements.
+        measurements: All measurements of the network as a whole.
+        layers: All measurements of its layers.
         curve: The training curve.
     """
 
@@ -121,6 +142,7 @@ class CellRecord:
     finished_ms: int
     provenance: str
     measurements: tuple[Measurement, ...] = field(default=())
+    layers: tuple[LayerMeasurement, ...] = field(default=())
     curve: tuple[CurvePoint, ...] = field(default=())
 
 

@@ -11,13 +11,14 @@ import torch
 from harness.bijections.linear.actnorm import ActNorm
 from harness.measuring.lockstep import in_lockstep
 from harness.measuring.networks import Networks
-from harness.probes.subject import Inputs, Subject
+from harness.probes.subject import Subject
 from harness.registry import entry
 from harness.seeding import generator
 from harness.suite.load import load
 from tests import conformance
 from tests.command import Command
 from tests.networks import gaussian, perturb
+from tests.probing import LOSS, inputs_in_a_cube
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -78,8 +79,9 @@ def test_the_example_probe_measures() -> None:
     norms = [ActNorm(2), ActNorm(2)]
     with torch.no_grad():
         norms[1].log_scale.fill_(-math.log(10))
-    run, inputs = names["largest_sample"](samples=64), Inputs({"test": torch.zeros(1, 2)}, 1.0, 3)
-    coroutines = [run(Subject(inputs), generator(0, "docs")) for _ in norms]
+    run = names["largest_sample"](samples=64)
+    inputs = inputs_in_a_cube({"test": torch.zeros(1, 2)}, step=3)
+    coroutines = [run(Subject(inputs, LOSS), generator(0, "docs")) for _ in norms]
     networks = Networks(norms)
     ended = in_lockstep(coroutines, networks.answer, networks.pays)
     found = [one.result.unwrap() for one in sorted(ended, key=lambda one: one.number)]

@@ -12,7 +12,8 @@ from torch.utils import _pytree as pytree
 from harness.bijections.base import Bijection
 from harness.measuring.as_one import AsOne
 from harness.measuring.lockstep import Result, result
-from harness.probes.subject import DTYPES, Question
+from harness.precisions import PRECISIONS, PrecisionName, running
+from harness.probes.subject import Question
 from harness.training.batched import batched
 from harness.training.stack import repeats_weights
 from harness.training.vectorized import State, VectorizedBijection
@@ -35,8 +36,8 @@ class Networks:
     def __init__(self, flows: Sequence[Bijection]) -> None:
         self._flows = flows
         self._device = next((p.device.type for p in flows[0].parameters()), "cpu")
-        self._alone: dict[tuple[int, str], Bijection] = {}
-        self._together: dict[str, tuple[Hashable, Bijection]] = {}
+        self._alone: dict[tuple[int, PrecisionName], Bijection] = {}
+        self._together: dict[PrecisionName, tuple[Hashable, Bijection]] = {}
         # How several networks become one: the fastest way first, and what can do most last.
         self._ways: tuple[_Way, ...] = (batched, VectorizedBijection)
         if repeats_weights(flows[0]):
@@ -66,7 +67,7 @@ class Networks:
 
     def forget(self, number: int) -> None:
         """Let go of what was made for a network that is asked no more."""
-        for precision in DTYPES:
+        for precision in PRECISIONS:
             self._alone.pop((number, precision), None)
 
     def _at_once(self, question: Question[Any]) -> int:
@@ -96,7 +97,8 @@ class Networks:
 
     def _by_itself(self, number: int, question: Question[Any]) -> Any:
         network = self._at(number, question.precision)
-        return question.function(network, *question.tensors)
+        with running(question.precision, torch.device(self._device)):
+            return question.function(network, *question.tensors)
 
     def _as_one(
         self, way: "_Way", numbers: tuple[int, ...], questions: Sequence[Question[Any]]
@@ -108,19 +110,20 @@ class Networks:
         tensors = [torch.cat(column) for column in columns]
         rows = len(tensors[0])
         network = AsOne(self._made(way, numbers, first.precision), rows)
-        found = first.function(network, *tensors)
+        with running(first.precision, torch.device(self._device)):
+            found = first.function(network, *tensors)
         leaves, structure = pytree.tree_flatten(found)
         if not leaves:
             raise ValueError("no tensor with a row for each sample")
         parts = zip(*(_apart(leaf, size, rows) for leaf in leaves), strict=True)
         return [pytree.tree_unflatten(list(part), structure) for part in parts]
 
-    def _made(self, way: "_Way", numbers: tuple[int, ...], precision: str) -> Bijection:
+    def _made(self, way: "_Way", numbers: tuple[int, ...], precision: PrecisionName) -> Bijection:
         """The networks as one; the latest in each precision is kept."""
         key = way, numbers
         if precision not in self._together or self._together[precision][0] != key:
             self._together.pop(precision, None)
-            state = self._state(numbers, DTYPES[precision])
+            state = self._state(numbers, PRECISIONS[precision].dtype)
             made = way(self._at(numbers[0], precision), state, len(numbers))
             self._together[precision] = key, cast(Bijection, made)
         return self._together[precision][1]
@@ -131,12 +134,12 @@ class Networks:
             name: _rounded(torch.stack([one[name] for one in named]), dtype) for name in named[0]
         }
 
-    def _at(self, number: int, precision: str) -> Bijection:
+    def _at(self, number: int, precision: PrecisionName) -> Bijection:
         """A network in a precision; the weights are rounded to float32 first."""
         if (number, precision) not in self._alone:
             flow = self._flows[number]
             if precision != "float32" or not _is_float32(flow):
-                flow = copy.deepcopy(flow).to(torch.float32).to(DTYPES[precision])
+                flow = copy.deepcopy(flow).to(torch.float32).to(PRECISIONS[precision].dtype)
             self._alone[number, precision] = flow
         return self._alone[number, precision]
 

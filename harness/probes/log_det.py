@@ -7,7 +7,8 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.bijections.base import Bijection, Convergence
-from harness.probes.subject import DTYPES, Probe, Subject
+from harness.precisions import PRECISIONS, USUAL
+from harness.probes.subject import Probe, Subject
 from harness.probes.summary import Summary, all_converged
 from harness.record import Measurement
 from harness.registry import entry
@@ -25,8 +26,10 @@ def log_det(*, points: Annotated[int, Field(ge=1)] = 32) -> Probe:
         x, places = subject.inputs.first(points)
         reference = (await subject.spectra(points)).log_abs_det
         found = {
-            precision: await subject.ask(_gaps, precision, x.to(dtype), reference)
-            for precision, dtype in DTYPES.items()
+            precision: await subject.ask(
+                _gaps, precision, x.to(PRECISIONS[precision].dtype), reference
+            )
+            for precision in USUAL
         }
         measured = []
         for name, place in places.items():

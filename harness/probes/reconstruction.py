@@ -8,7 +8,8 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.bijections.base import Bijection, Convergence
-from harness.probes.subject import DTYPES, Probe, Subject
+from harness.precisions import PRECISIONS, USUAL
+from harness.probes.subject import Probe, Subject
 from harness.probes.summary import Summary, all_converged, per_sample_norm
 from harness.record import Measurement
 from harness.registry import entry
@@ -39,8 +40,8 @@ def reconstruction(*, points: Annotated[int, Field(ge=1)] = 256) -> Probe:
     async def probe(subject: Subject, generator: torch.Generator) -> list[Measurement]:
         full, places = subject.inputs.first(points)
         measured = []
-        for precision, dtype in DTYPES.items():
-            x = full.to(dtype)
+        for precision in USUAL:
+            x = full.to(PRECISIONS[precision].dtype)
             back, report = await subject.ask(_there_and_back, precision, x)
             errors = per_sample_norm(back - x)
             for name, place in places.items():

@@ -8,7 +8,8 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.bijections.base import Bijection, Convergence
-from harness.probes.subject import DTYPES, Probe, Subject
+from harness.precisions import PRECISIONS, USUAL
+from harness.probes.subject import Probe, Subject
 from harness.probes.summary import Summary, all_converged, per_sample_norm
 from harness.record import Measurement
 from harness.registry import entry
@@ -35,8 +36,8 @@ def sampling(
         full = torch.cat([temperature * noise for temperature in TEMPERATURES]).to(test.device)
         limit = blown_up_at * subject.inputs.data_radius
         measured = []
-        for precision, dtype in DTYPES.items():
-            z = full.to(dtype)
+        for precision in USUAL:
+            z = full.to(PRECISIONS[precision].dtype)
             x, again, report = await subject.ask(_back_and_there, precision, z)
             error = per_sample_norm(again - z)
             # Written so that NaN counts as blown up.

@@ -8,11 +8,14 @@ import torch
 from torch import Tensor
 
 from harness.bijections.base import Bijection, BiLipschitz
+from harness.precisions import PRECISIONS, PrecisionName
 from harness.probes.jacobian import Spectra, spectra
 from harness.record import Measurement
 
 Answer = TypeVar("Answer")
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+Loss = Callable[[Bijection, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -21,13 +24,20 @@ class Inputs:
 
     Attributes:
         sets: Name → inputs ``(N, *shape)`` in float32; ``test`` is in distribution.
-        data_radius: ``max |x|`` over the training data: the scale against which a sample blew up.
+        lowest: The least of each entry over the training data, of the shape of one input.
+        highest: The greatest, likewise.
         step: After how many training steps.
     """
 
     sets: Mapping[str, Tensor]
-    data_radius: float
+    lowest: Tensor
+    highest: Tensor
     step: int
+
+    @property
+    def data_radius(self) -> float:
+        """``max |x|`` over the training data: the scale against which a sample blew up."""
+        return float(torch.maximum(self.lowest.abs(), self.highest.abs()).max())
 
     def first(self, points: int) -> tuple[Tensor, dict[str, slice]]:
         """The first ``points`` inputs of every set as one batch, and where in it each set is.
@@ -48,12 +58,12 @@ class Question(Generic[Answer]):
 
     Attributes:
         function: Of a network in a precision, which it does not change, and of the tensors.
-        precision: A key of ``DTYPES``.
-        tensors: ``(B, …)`` each, in that precision.
+        precision: In which it runs.
+        tensors: ``(B, …)`` each, of that precision's dtype.
     """
 
     function: Callable[..., Answer]
-    precision: str
+    precision: PrecisionName
     tensors: tuple[Tensor, ...]
 
     def __await__(self) -> Generator["Question[Any]", Any, Answer]:
@@ -68,14 +78,15 @@ class Subject:
 
     Attributes:
         inputs: What it is probed on.
+        loss: What it was trained to minimise: a scalar, of the network and a batch.
     """
 
-    def __init__(self, inputs: Inputs) -> None:
-        self.inputs = inputs
+    def __init__(self, inputs: Inputs, loss: Loss) -> None:
+        self.inputs, self.loss = inputs, loss
         self._spectra: dict[int, Spectra] = {}
 
     def ask(
-        self, function: Callable[..., Answer], precision: str, *tensors: Tensor
+        self, function: Callable[..., Answer], precision: PrecisionName, *tensors: Tensor
     ) -> Question[Answer]:
         """``await`` it for ``function(network, *tensors)``.
 
@@ -90,17 +101,19 @@ class Subject:
             function: One object for all networks, such as a function of a module. It sets its own
                 gradient mode, for none may stand around an ``await``. The network may be the
                 trained one itself.
-            precision: ``float32`` or ``float64``. The weights are rounded to float32 first, so
-                that all precisions run the same weights, also those of a network that was trained
-                in float64.
-            tensors: Each ``(B, …)``, in that precision.
+            precision: A key of :data:`harness.precisions.PRECISIONS`. The weights are rounded to
+                float32 first, so that float64 and float32 run the same weights, also those of a
+                network that was trained in float64; coarser dtypes round them again.
+            tensors: Each ``(B, …)``, of that precision's dtype.
 
         Raises:
             TypeError: It cannot be asked in this way.
+            UnsupportedError: From the ``await``: the device, or an operation of the network, does
+                not exist in that precision.
         """
         hash(function)
-        if precision not in DTYPES:
-            raise TypeError(f"the precision is one of {', '.join(DTYPES)}, not {precision!r}")
+        if precision not in PRECISIONS:
+            raise TypeError(f"the precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
         if wrong := [one for one in tensors if not isinstance(one, Tensor) or one.ndim == 0]:
             raise TypeError(f"a network is asked about tensors of samples, not {wrong[0]!r}")
         return Question(function, precision, tensors)

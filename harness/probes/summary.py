@@ -43,6 +43,11 @@ class Summary:
             return measured
         return replace(measured, status=NumberStatus.NOT_CONVERGED)
 
+    def unsupported(self, metric: str, count: int) -> Measurement:
+        """That the network cannot run in this precision: a NaN that says why."""
+        measured = self.one(metric, float("nan"), count)
+        return replace(measured, status=NumberStatus.UNSUPPORTED)
+
     def exact(self) -> "Summary":
         """For counts, which are right whether or not an iteration converged."""
         return replace(self, converged=True)

@@ -41,6 +41,9 @@ class Combination:
 
 Refusal = Callable[[Combination], str | None]
 Direction = Literal["forward", "inverse"]
+Cost = Callable[[Mapping[str, Any], int, int], int]
+"""What a probe costs, of its parameters, the dimensions of an input and how many sets there are."""
+
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 Presets = Mapping[str, Mapping[str, Any]]
 PRESET = "preset"
@@ -62,6 +65,8 @@ class Entry:
         uses: Directions that a training step takes for a task or a regularizer.
         learns_inverse: Whether an architecture's inverse is a network of its own, to be trained.
         presets: Name → parameters, each one value: settings of a paper, by name.
+        cost: Of a probe: how many passes of one input through the network it takes, forward or
+            back, in all precisions; a product with a Jacobian counts as two.
         summary: First line of the factory's docstring.
         origin: The distribution that brought it.
     """
@@ -76,6 +81,7 @@ class Entry:
     uses: tuple[Direction, ...]
     learns_inverse: bool
     presets: Presets
+    cost: Cost | None
     summary: str
     origin: str
 
@@ -96,11 +102,12 @@ def entry(
     uses: tuple[Direction, ...] = ("forward",),
     learns_inverse: bool = False,
     presets: Presets | None = None,
+    cost: Cost | None = None,
 ) -> Callable[[Factory], Factory]:
     """Mark a factory as an entry; see :class:`Entry`."""
 
     def mark(factory: Factory) -> Factory:
-        marks = (version, refuses, branches, uses, learns_inverse, presets or {})
+        marks = (version, refuses, branches, uses, learns_inverse, presets or {}, cost)
         factory.__innbench_entry__ = marks  # type: ignore[attr-defined]
         return factory
 
@@ -114,7 +121,7 @@ def described(axis: str, name: str, factory: Any, origin: str) -> Entry:
         TypeError: It is not marked, or has a parameter whose name means a preset.
     """
     try:
-        version, refuses, branches, uses, learns_inverse, presets = factory.__innbench_entry__
+        version, refuses, branches, uses, learns_inverse, presets, cost = factory.__innbench_entry__
     except AttributeError:
         message = f"{factory!r} is not marked with @harness.registry.entry(version=…)"
         raise TypeError(message) from None
@@ -132,5 +139,5 @@ def described(axis: str, name: str, factory: Any, origin: str) -> Entry:
     )
     model = create_model(name, __config__=strict, **fields)
     summary = (inspect.getdoc(factory) or "").split("\n")[0]
-    marks = (refuses, branches, uses, learns_inverse, presets)
+    marks = (refuses, branches, uses, learns_inverse, presets, cost)
     return Entry(axis, name, version, factory, model, *marks, summary, origin)

@@ -16,6 +16,7 @@ from harness.record import (
     Attempt,
     CellRecord,
     CurvePoint,
+    LayerMeasurement,
     Measurement,
     NumberStatus,
     Status,
@@ -90,9 +91,9 @@ def read_record(store: Path, suite: str, cell_id: str) -> CellRecord:
         raise InputError(f"the cell {cell_id!r} of suite {suite!r} is not in the store {store}")
     row = _row(path)
     row["status"] = Status(row["status"])
-    row["measurements"] = tuple(
-        Measurement(**{**m, "status": NumberStatus(m["status"])}) for m in row["measurements"]
-    )
+    for column, kind in (("measurements", Measurement), ("layers", LayerMeasurement)):
+        found = ({**one, "status": NumberStatus(one["status"])} for one in row[column])
+        row[column] = tuple(kind(**one) for one in found)
     row["curve"] = tuple(CurvePoint(**point) for point in row["curve"])
     return CellRecord(**row)
 

@@ -1,4 +1,4 @@
-"""A store as DuckDB sees it: five views over its Parquet files, and nothing written.
+"""A store as DuckDB sees it: six views over its Parquet files, and nothing written.
 
 The views' SQL stands in ``analysis/sql/views``; it builds on ``stored.cells`` and
 ``stored.attempts``, which are made here: the files as they are, and the suite out of their path.
@@ -15,7 +15,7 @@ from harness.results import layout
 from harness.results.schema import ATTEMPT, CELL
 
 # In an order in which each may build on those before it.
-VIEWS = ("cells", "measurements", "finite_measurements", "curves", "attempts")
+VIEWS = ("cells", "measurements", "finite_measurements", "layers", "curves", "attempts")
 
 # An extension is never needed; looking for one costs seconds where there is no network.
 _CONFIGURATION: dict[str, str | bool | int | float | list[str]] = {

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from harness.record import Attempt, CellRecord
 
-VERSION = 1
+VERSION = 2
 VERSION_KEY = b"innbench.schema"
 
 
@@ -20,18 +20,18 @@ def _required(name: str, kind: pa.DataType) -> pa.Field:
     return pa.field(name, kind, nullable=False)
 
 
-MEASUREMENT = pa.struct(
-    [
-        _required("probe", pa.string()),
-        _required("metric", pa.string()),
-        _required("inputs", pa.string()),
-        _required("precision", pa.string()),
-        _required("value", pa.float64()),
-        _required("count", pa.int64()),
-        _required("step", pa.int64()),
-        _required("status", pa.string()),
-    ]
-)
+_MEASURED = [
+    _required("probe", pa.string()),
+    _required("metric", pa.string()),
+    _required("inputs", pa.string()),
+    _required("precision", pa.string()),
+    _required("value", pa.float64()),
+    _required("count", pa.int64()),
+    _required("step", pa.int64()),
+    _required("status", pa.string()),
+]
+MEASUREMENT = pa.struct(_MEASURED)
+LAYER = pa.struct([*_MEASURED, _required("layer", pa.int64()), _required("block", pa.string())])
 CURVE_POINT = pa.struct(
     [
         _required("step", pa.int64()),
@@ -59,6 +59,7 @@ CELL = pa.schema(
         _required("finished_ms", pa.int64()),
         _required("provenance", pa.string()),
         _required("measurements", pa.list_(_required("element", MEASUREMENT))),
+        _required("layers", pa.list_(_required("element", LAYER))),
         _required("curve", pa.list_(_required("element", CURVE_POINT))),
     ],
     metadata=_METADATA,
@@ -77,13 +78,12 @@ ATTEMPT = pa.schema(
 )
 # Parquet's names of the columns in which few values stand many times.
 REPEATING = (
-    "measurements.list.element.probe",
-    "measurements.list.element.metric",
-    "measurements.list.element.inputs",
-    "measurements.list.element.precision",
-    "measurements.list.element.count",
-    "measurements.list.element.step",
-    "measurements.list.element.status",
+    *(
+        f"{column}.list.element.{name}"
+        for column, struct in (("measurements", MEASUREMENT), ("layers", LAYER))
+        for name in struct.names
+        if name != "value"
+    ),
     "curve.list.element.metric",
 )
 

@@ -8,7 +8,6 @@ import torch
 from harness import registry
 from harness.bijections.base import Bijection
 from harness.datasets.base import Dataset
-from harness.probes.subject import Inputs
 from harness.registry import UnresolvedError
 from harness.seeding import generator
 from harness.suite.model import Training
@@ -16,7 +15,7 @@ from harness.training.batches import Batches
 from harness.training.loop import Member, train
 from tests import conformance
 from tests.networks import cases, gaussian, network
-from tests.probing import probed
+from tests.probing import inputs_in_a_cube, probed
 
 architecture = pytest.mark.parametrize("case", cases())
 
@@ -118,7 +117,7 @@ def test_a_network_whose_weights_are_lost_is_still_measured(case: str, value: fl
     x = gaussian(3, shape).float()
     few = {"sampling": {"samples": 3}}  # log-dets of images are exact here, one by one
     for name in registry.names("probe"):
-        inputs = Inputs({"test": x}, 1.0, 0)
+        inputs = inputs_in_a_cube({"test": x})
         probe = registry.resolve("probe", {"name": name, **few.get(name, {})})
         assert probed(probe, flow, inputs, generator(0, name))
 

@@ -9,6 +9,7 @@ from torch.utils import _pytree as pytree
 
 from harness.bijections.base import Bijection
 from harness.measuring.networks import Networks
+from harness.precisions import PrecisionName
 from harness.probes.subject import Question
 from tests.networks import cases, network
 
@@ -22,7 +23,9 @@ def flows(case: str, dtype: torch.dtype = torch.float32) -> list[Bijection]:
     return [network(case, seed, dtype)[0].eval() for seed in SEEDS]
 
 
-def ask(networks: Networks, function: Callable[..., Any], precision: str, *x: Tensor) -> list[Any]:
+def ask(
+    networks: Networks, function: Callable[..., Any], precision: PrecisionName, *x: Tensor
+) -> list[Any]:
     """The answers to the same question of all networks."""
     questions = {number: Question(function, precision, x) for number in range(len(SEEDS))}
     answers = networks.answer(questions)
@@ -30,7 +33,7 @@ def ask(networks: Networks, function: Callable[..., Any], precision: str, *x: Te
 
 
 def each(
-    pack: Sequence[Bijection], function: Callable[..., Any], precision: str, *x: Tensor
+    pack: Sequence[Bijection], function: Callable[..., Any], precision: PrecisionName, *x: Tensor
 ) -> list[Any]:
     return [
         Networks([flow]).answer({0: Question(function, precision, x)})[0].unwrap() for flow in pack

@@ -12,8 +12,9 @@ from harness import registry
 from harness.bijections.base import Bijection
 from harness.measuring.lockstep import in_lockstep
 from harness.measuring.networks import AT_ONCE, PAYS_TO, Networks
+from harness.precisions import PRECISIONS, USUAL, PrecisionName
 from harness.probes.jacobian import jacobian, spectra
-from harness.probes.subject import DTYPES, Inputs, Probe, Question, Subject
+from harness.probes.subject import Probe, Question, Subject
 from harness.seeding import generator
 from tests.measuring.asking import (
     AFFINE,
@@ -29,6 +30,7 @@ from tests.measuring.asking import (
     of_samples,
 )
 from tests.networks import cases, gaussian, network
+from tests.probing import LOSS, inputs_in_a_cube
 
 
 @torch.no_grad()
@@ -49,13 +51,13 @@ TOGETHER = [case for case in cases() if not case.startswith("ffjord_adaptive")]
 
 
 @pytest.mark.parametrize("function", [there_and_back, recorded_jacobian])
-@pytest.mark.parametrize("precision", DTYPES)
+@pytest.mark.parametrize("precision", USUAL)
 @pytest.mark.parametrize("case", TOGETHER)
 def test_networks_answer_as_one_what_each_would(
-    case: str, precision: str, function: Callable[..., Any]
+    case: str, precision: PrecisionName, function: Callable[..., Any]
 ) -> None:
     pack = flows(case)
-    x = gaussian(4, cases()[case][1]).to(DTYPES[precision])
+    x = gaussian(4, cases()[case][1]).to(PRECISIONS[precision].dtype)
     theirs = each(pack, function, precision, x)
     networks, tolerance = Networks(pack), {"float32": 5e-3, "float64": 1e-9}[precision]
     ask(networks, function, precision, x)  # finds the way
@@ -136,15 +138,15 @@ def test_other_networks_in_turn_are_not_taken_for_the_same() -> None:
 
 def test_questions_in_two_precisions_are_not_alike() -> None:
     x, networks = gaussian(4, (2,)).float(), Networks(flows(AFFINE))
-    precisions = ("float32", "float64", "float32")
+    precisions: tuple[PrecisionName, ...] = ("float32", "float64", "float32")
     found = networks.answer(
         {
-            number: Question(of_samples, precision, (x.to(DTYPES[precision]),))
+            number: Question(of_samples, precision, (x.to(PRECISIONS[precision].dtype),))
             for number, precision in enumerate(precisions)
         }
     )
     assert [found[number].unwrap().dtype for number in range(3)] == [
-        DTYPES[precision] for precision in precisions
+        PRECISIONS[precision].dtype for precision in precisions
     ]
 
 
@@ -166,9 +168,9 @@ PROBES = {
 @pytest.mark.parametrize("case", TOGETHER)
 def test_no_built_in_probe_falls_back_to_one_by_one(case: str, probe: str) -> None:
     networks = Watched(flows(case))
-    inputs = Inputs({"test": gaussian(4, cases()[case][1]).float()}, 1.0, 0)
+    inputs = inputs_in_a_cube({"test": gaussian(4, cases()[case][1]).float()})
     run: Probe = registry.build("probe", PROBES[probe])
-    coroutines = [run(Subject(inputs), generator(seed, probe)) for seed in SEEDS]
+    coroutines = [run(Subject(inputs, LOSS), generator(seed, probe)) for seed in SEEDS]
     ended = list(in_lockstep(coroutines, networks.answer, networks.pays))
     assert len(ended) == len(SEEDS)
     assert all(one.result.unwrap() for one in ended)

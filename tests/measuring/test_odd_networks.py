@@ -10,7 +10,7 @@ from harness.bijections.linear.actnorm import ActNorm
 from harness.bijections.residual.lipschitz_network import LipschitzNetwork
 from harness.bijections.residual.residual import Residual
 from harness.measuring.networks import Networks
-from harness.probes.subject import DTYPES
+from harness.precisions import PRECISIONS, USUAL, PrecisionName
 from harness.seeding import generator
 from tests.measuring.asking import AFFINE, CALLS, SEEDS, ask, each, flows, of_samples, root
 from tests.networks import gaussian
@@ -48,17 +48,17 @@ def test_a_block_that_is_there_twice() -> None:
         torch.testing.assert_close(one, scale.expand(4, 2))
 
 
-@pytest.mark.parametrize("precision", DTYPES)
-def test_every_precision_has_the_weights_of_float32(precision: str) -> None:
+@pytest.mark.parametrize("precision", USUAL)
+def test_every_precision_has_the_weights_of_float32(precision: PrecisionName) -> None:
     pack = flows(AFFINE, torch.float64)
     with torch.no_grad():
         for flow in pack:
             for parameter in flow.parameters():
                 parameter.mul_(1 + 1e-8)  # no longer a number of float32
-    x = gaussian(4, (2,)).to(DTYPES[precision])
+    x = gaussian(4, (2,)).to(PRECISIONS[precision].dtype)
     found = ask(Networks(pack), of_samples, precision, x)
     for flow, ours, alone in zip(pack, found, each(pack, of_samples, precision, x), strict=True):
-        rounded = flow.float().to(DTYPES[precision])
+        rounded = flow.float().to(PRECISIONS[precision].dtype)
         tolerance = {"float32": 1e-5, "float64": 1e-12}[precision]
         for one in (ours, alone):
             torch.testing.assert_close(one, rounded(x)[0], rtol=tolerance, atol=tolerance)

@@ -11,7 +11,7 @@ from harness.bijections.base import Bijection
 from harness.bijections.chain import Chain
 from harness.measuring.networks import Networks
 from harness.probes.jacobian import spectra
-from harness.probes.subject import Inputs, Question, Subject
+from harness.probes.subject import Question, Subject
 from tests.measuring.asking import (
     AFFINE,
     SEEDS,
@@ -23,6 +23,7 @@ from tests.measuring.asking import (
     of_samples,
 )
 from tests.networks import gaussian
+from tests.probing import LOSS, inputs_in_a_cube
 
 
 def mean(flow: Bijection, x: Tensor) -> Any:
@@ -74,7 +75,7 @@ def test_a_question_without_tensors_may_have_any_answer() -> None:
 
 def test_a_subject_asks_for_its_spectra_once() -> None:
     x = gaussian(6, (2,)).float()
-    subject = Subject(Inputs({"test": x, "far": 2 * x}, 1.0, 0))
+    subject = Subject(inputs_in_a_cube({"test": x, "far": 2 * x}), LOSS)
 
     asked = subject.spectra(4)
     question = asked.send(None)
@@ -151,7 +152,7 @@ def test_an_answer_of_nothing_is_an_answer() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ((of_samples, "float16", torch.ones(2, 2)), "float32, float64"),
+        ((of_samples, "float8", torch.ones(2, 2)), "float64, float32, tf32"),
         ((of_samples, "float32", 3.0), "tensors of samples, not 3.0"),
         ((of_samples, "float32", torch.ones(())), "tensors of samples"),
         (([], "float32", torch.ones(2, 2)), "unhashable"),
@@ -159,7 +160,7 @@ def test_an_answer_of_nothing_is_an_answer() -> None:
 )
 def test_what_cannot_be_asked_is_said(arguments: Any, sentence: str) -> None:
     with pytest.raises(TypeError, match=sentence):
-        Subject(Inputs({}, 1.0, 0)).ask(*arguments)
+        Subject(inputs_in_a_cube({}), LOSS).ask(*arguments)
 
 
 def test_what_is_no_question_fails_its_asker_alone() -> None:

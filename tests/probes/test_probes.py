@@ -16,7 +16,7 @@ from harness.probes.subject import Inputs
 from harness.record import Measurement, NumberStatus
 from harness.seeding import generator
 from tests.networks import cases, gaussian, network
-from tests.probing import probed
+from tests.probing import inputs_in_a_cube, probed
 
 Found = dict[tuple[str, str, str], Measurement]
 
@@ -30,7 +30,7 @@ def measure(probe: str, flow: Bijection, inputs: Inputs) -> Found:
 
 
 def inputs_of(x: Tensor, **more: Tensor) -> Inputs:
-    return Inputs({"test": x.float(), **{k: v.float() for k, v in more.items()}}, 1.0, 7)
+    return inputs_in_a_cube({"test": x.float(), **{k: v.float() for k, v in more.items()}}, step=7)
 
 
 def diagonal(*scales: float) -> ActNorm:

@@ -60,7 +60,7 @@ def test_measurements_and_curves_need_no_join(store: Path) -> None:
         "cell_status", "task", "architecture", "architecture_label", "regularizer",
         "regularizer_label", "dataset", "dataset_label", "seed",
     }  # fmt: skip
-    for view in ("measurements", "finite_measurements", "curves"):
+    for view in ("measurements", "finite_measurements", "layers", "curves"):
         assert wanted <= {name for name, _ in _types(store)[view]}
 
 
@@ -106,6 +106,8 @@ def test_the_other_views(store: Path) -> None:
     connection = connect(store)
     cells = connection.execute("select suite, architecture, status, epoch_ms(finished) from cells")
     assert sorted(cells.fetchall())[-1] == ("other", "glow", "diverged", 1_700_000_000_000)
+    layers = connection.execute("select layer, block, metric, value from layers where seed = 2")
+    assert str(layers.fetchall()) == "[(3, 'ActNorm', 'error', nan)]"
     curve = connection.execute("select step, metric, value from curves where seed = 2").fetchall()
     assert str(curve) == "[(0, 'loss', 2.5), (10, 'loss', nan)]"
     tries = connection.execute("select suite, cell_id, attempt, status from attempts").fetchall()

@@ -7,9 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness.record import Attempt, CellRecord, CurvePoint, Measurement
+from harness.record import Attempt, CellRecord, CurvePoint, LayerMeasurement, Measurement
 from harness.results.ledger import read_record
-from harness.results.schema import ATTEMPT, CELL, CURVE_POINT, MEASUREMENT, VERSION
+from harness.results.schema import ATTEMPT, CELL, CURVE_POINT, LAYER, MEASUREMENT, VERSION
 from harness.results.writer import commit, record_attempt
 from tests.results.records import attempt, measurement, record, with_measurements
 
@@ -39,6 +39,16 @@ measurements.value: double not null
 measurements.count: int64 not null
 measurements.step: int64 not null
 measurements.status: string not null
+layers.probe: string not null
+layers.metric: string not null
+layers.inputs: string not null
+layers.precision: string not null
+layers.value: double not null
+layers.count: int64 not null
+layers.step: int64 not null
+layers.status: string not null
+layers.layer: int64 not null
+layers.block: string not null
 curve.step: int64 not null
 curve.metric: string not null
 curve.value: double not null
@@ -61,18 +71,18 @@ def _line(field: pa.Field, prefix: str) -> str:
     return f"{prefix}{field.name}: {field.type}{'' if field.nullable else ' not null'}"
 
 
-def test_version_one_is_pinned(tmp_path: Path) -> None:
+def test_version_two_is_pinned(tmp_path: Path) -> None:
     commit(tmp_path, "demo", record())
     (file,) = tmp_path.rglob("*.parquet")
-    assert VERSION == 1
-    assert pq.read_metadata(file).metadata[b"innbench.schema"] == b"1"
+    assert VERSION == 2
+    assert pq.read_metadata(file).metadata[b"innbench.schema"] == b"2"
     assert _lines(pq.read_schema(file)) == PINNED.strip().split("\n")
 
 
 def test_attempts_carry_the_version_and_their_schema(tmp_path: Path) -> None:
     record_attempt(tmp_path, "demo", attempt())
     (file,) = tmp_path.rglob("*.parquet")
-    assert pq.read_metadata(file).metadata[b"innbench.schema"] == b"1"
+    assert pq.read_metadata(file).metadata[b"innbench.schema"] == b"2"
     assert _lines(pq.read_schema(file)) == _lines(ATTEMPT)
 
 
@@ -81,6 +91,7 @@ def test_the_schema_is_the_record() -> None:
         (CELL, CellRecord),
         (ATTEMPT, Attempt),
         (MEASUREMENT, Measurement),
+        (LAYER, LayerMeasurement),
         (CURVE_POINT, CurvePoint),
     ):
         assert [field.name for field in schema] == [f.name for f in dataclasses.fields(kind)]
@@ -89,7 +100,7 @@ def test_the_schema_is_the_record() -> None:
 def test_every_column_is_documented() -> None:
     text = (Path(__file__).parents[2] / "docs" / "results.md").read_text()
     columns = {field.name for schema in (CELL, ATTEMPT) for field in schema}
-    columns |= {field.name for struct in (MEASUREMENT, CURVE_POINT) for field in struct}
+    columns |= {field.name for struct in (MEASUREMENT, LAYER, CURVE_POINT) for field in struct}
     assert {name for name in columns if f"`{name}`" not in text} == set()
     assert f"version {VERSION}" in text
 

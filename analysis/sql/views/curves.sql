@@ -1,7 +1,7 @@
 -- One row per point of a training curve.
 create view curves as
 with each as (
-    select * exclude (measurements, curve), unnest(curve) as p
+    select * exclude (measurements, layers, curve), unnest(curve) as p
     from stored.cells
 )
 select

@@ -3,7 +3,7 @@
 -- use finite_measurements, and count what it leaves out.
 create view measurements as
 with each as (
-    select * exclude (measurements, curve), unnest(measurements) as m
+    select * exclude (measurements, layers, curve), unnest(measurements) as m
     from stored.cells
 )
 select
@@ -21,9 +21,9 @@ select
     m.probe as probe,               -- which probe measured it, or task
     m.metric as metric,             -- which of its numbers
     m.inputs as inputs,             -- test, the name of an off-distribution set, or none
-    m.precision as "precision",     -- the network ran in float32 or float64
+    m.precision as "precision",     -- the network ran in: float64, float32, tf32, bfloat16 or float16
     m.step as step,                 -- after how many training steps
     m.value as value,               -- the number
     m.count as "count",             -- how many inputs it summarises
-    m.status as status              -- finite, inf, nan, or not_converged: a solver stopped early
+    m.status as status              -- finite, inf, nan; not_converged: a solver stopped early; unsupported: not in this precision
 from each;
