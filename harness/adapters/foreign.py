@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -153,13 +153,13 @@ def read(answer: Any, x: Tensor, who: str) -> Answer:
 def _per_sample(log_det: Any, y: Tensor, who: str) -> Tensor:
     """A log-det as ``(B,)``; one that is the same for all samples may be a number."""
     if not isinstance(log_det, Tensor):
-        log_det = y.new_full((), float(log_det))
+        return y.new_full((len(y),), float(log_det))
     if log_det.numel() == 1 and log_det.ndim <= 1:
         return log_det.reshape(()).expand(len(y))
     if log_det.shape[0] != len(y) or log_det.numel() != len(y):
         shape = tuple(log_det.shape)
         raise TypeError(f"{who}: a log-det is one number a sample, not of shape {shape}")
-    return cast(Tensor, log_det.reshape(len(y)))
+    return log_det.reshape(len(y))
 
 
 def _or_nan(log_det: Tensor | None, x: Tensor) -> Tensor:
