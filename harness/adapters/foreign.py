@@ -1,6 +1,7 @@
 """What every adapter is: a part of somebody else's code, held to our contract."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -34,6 +35,18 @@ ISOMETRIES = frozenset(
 )
 """Classes of other libraries that move entries and change none."""
 
+TRIANGULAR = re.compile(
+    r"MaskedAutoregressiveTransform|ElementWiseTransform|GeneralCouplingTransform"  # zuko
+    r"|AffineCouplingBlock|AffineConstFlow|MaskedAffine\w*|CoupledRational\w*"  # normflows
+    r"|AutoregressiveRational\w*"
+    r"|\w+CouplingTransform|Masked\w+AutoregressiveTransform|PointwiseAffineTransform"  # nflows
+)
+"""Classes whose Jacobian is triangular, in some order of the entries: its diagonal is what each
+entry is multiplied by."""
+
+LARGEST = 512
+"""Dimensions up to which that diagonal is taken from the whole Jacobian."""
+
 
 class Foreign(Bijection):
     """A map ``y = F(x)`` whose two directions somebody else has written.
@@ -58,6 +71,7 @@ class Foreign(Bijection):
         self.failures = Failures()
         self.held = held
         self._isometry = bool(library) and name in ISOMETRIES
+        self._triangular = bool(library) and TRIANGULAR.fullmatch(name) is not None
 
     def there(self, x: Tensor) -> Any:
         """What the code answers forward: ``y``, or ``(y, log_det)``; or it raises."""
@@ -81,6 +95,24 @@ class Foreign(Bijection):
     def bounds(self, box: Box | None = None) -> BiLipschitz:
         bound = 1.0 if self._isometry else math.inf
         return BiLipschitz(bound, bound)
+
+    @torch.enable_grad()
+    def scales(self, x: Tensor, context: Tensor | None = None) -> Tensor | None:
+        """``|∂y_i/∂x_i|``, ``(B, D)``, of a coupling, autoregressive or elementwise block.
+
+        ``None`` of other blocks, and beyond :data:`LARGEST` dimensions. Cost: D products.
+        """
+        size = x[0].numel()
+        if not self._triangular or size > LARGEST:
+            return None
+        x = x.detach().requires_grad_()
+        y = self(x)[0].flatten(1)
+        if y.shape[1] != size or not y.requires_grad:
+            return None
+        basis = torch.eye(size, dtype=y.dtype, device=y.device)
+        directions = basis.unsqueeze(1).expand(size, len(y), size)
+        (rows,) = torch.autograd.grad(y, x, directions, is_grads_batched=True)
+        return rows.flatten(2).diagonal(dim1=0, dim2=2).abs().detach()
 
     def _forward(self, x: Tensor) -> Answer:
         return read(self.there(x), x, f"{self.block_name}, forward")

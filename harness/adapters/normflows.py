@@ -42,7 +42,11 @@ def adapted(given: Any) -> Bijection:
         raise TypeError(f"normflows' {kind} is no flow")
     if type(given).inverse is normflows.flows.Flow.inverse:
         raise TypeError(f"normflows' {kind} has no inverse")
-    return Layer(given, "normflows")
+    layer = Layer(given, "normflows")
+    scale = next((m.scale_map for m in given.modules() if getattr(m, "scale_map", None)), None)
+    if scale is not None:
+        layer.block_name = f"{layer.block_name}: {scale}"
+    return layer
 
 
 def input_shape(given: Any) -> Shape | None:

@@ -38,6 +38,9 @@ def adapted(given: Any) -> Bijection:
         lazy = Lazy(given, "zuko")
         if type(given).__name__ == "UnconditionalTransform":  # says nothing of what it is
             lazy.block_name = f"zuko {type(transform).__name__}"
+        elif univariate := getattr(given, "univariate", None):
+            name = getattr(getattr(univariate, "func", univariate), "__name__", "")
+            lazy.block_name = f"{lazy.block_name}: {name}"
         return lazy
     if hasattr(given, "log_abs_det_jacobian"):
         return distributions.adapted(given, "zuko")

@@ -17,8 +17,9 @@ from harness.registry import Shape, UnresolvedError
 from harness.registry.imported import ImportedFactory, imported
 from harness.seeding import generator
 
-TRIED = 8
-"""Inputs of the first calls."""
+FIRST, TRIED = 256, 8
+"""Inputs of the first call, which may be what some normalisation is initialised from, and of the
+others."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ def checked(name: str, flow: Bijection, x: Tensor) -> bool:
         InputError: It cannot be run on them forward or backward, gives other shapes, or gives
             something else the second time.
     """
+    _called(name, "forward", flow, x[:FIRST])
     x = x[:TRIED]
     y, log_det = _called(name, "forward", flow, x)
     again, _ = _called(name, "forward", flow, x)

@@ -12,7 +12,7 @@ A plug-in that cannot be imported is reported by :func:`broken` and otherwise ig
 
 from harness.registry.built_in import AXES, BUILT_IN
 from harness.registry.entry import PRESET, Choice, Combination, Entry, Shape, UnresolvedError, entry
-from harness.registry.imported import IMPORT, search_in
+from harness.registry.imported import IMPORT, is_imported, search_in
 from harness.registry.lookup import broken, get, names
 from harness.registry.schema import (
     choice_schema,
@@ -40,6 +40,7 @@ __all__ = [
     "entry",
     "get",
     "imported_schemas",
+    "is_imported",
     "label",
     "names",
     "preset_schema",

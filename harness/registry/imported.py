@@ -13,7 +13,7 @@ import torch
 from pydantic import ConfigDict, create_model
 
 from harness.errors import InputError, allowed_and_nearest
-from harness.registry.entry import Entry, Shape, described
+from harness.registry.entry import Choice, Entry, Shape, described
 
 IMPORT = "import"
 """The key in place of ``name`` that gives the path of a factory."""
@@ -54,6 +54,11 @@ def imported(path: str) -> Callable[..., Any]:
         raise InputError(f"{path} is no factory(shape, generator), but {type(factory).__name__}")
     made: Callable[..., Any] = factory
     return made
+
+
+def is_imported(choice: Choice) -> bool:
+    """Whether an architecture is in no registry."""
+    return ":" in choice.name
 
 
 def search_in(*folders: str) -> None:
@@ -115,7 +120,7 @@ def imported_entry(path: str) -> Entry:
             raise InputError(f"{path} is no entry: {said}") from None
         marks = {**vars(found), "factory": built}
         return Entry(**marks)
-    strict = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    strict = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
     model = create_model(path, __config__=strict, **_settable(factory))
     summary = (inspect.getdoc(factory) or "").split("\n")[0]
     return Entry(
