@@ -88,9 +88,11 @@ class Foreign(Bijection):
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """``F⁻¹(y)``; a log-det that the code does not give is ``-log_det_F(F⁻¹(y))``."""
         x, log_det = self._tried("inverse", self._inverse, y)
-        if log_det is None:
-            log_det = -self(x)[1]
-        return x, log_det
+        if log_det is not None:
+            return x, log_det
+        if x[0].numel() != y[0].numel():  # no bijection: there is no way forward from here
+            return x, _or_nan(None, y)
+        return x, -self(x)[1]
 
     def bounds(self, box: Box | None = None) -> BiLipschitz:
         bound = 1.0 if self._isometry else math.inf

@@ -49,14 +49,15 @@ class Candidate:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.built: Any = None
+        self.flow: Bijection | None = None
         self.factory: Any = None
         self.shape: Shape | None = None
         if ":" in name:
             self.factory = ImportedFactory(name, imported(name))
             if not self.factory.takes:
-                self.built = self._build(())
-                self.shape = input_shape(self.built)
+                built = self._build(())
+                self.flow = self._adapted(built)
+                self.shape = input_shape(built)
             return
         try:
             choice = registry.resolve("architecture", name)
@@ -78,17 +79,20 @@ class Candidate:
         if self.shape is not None and self.shape != tuple(shape):
             message = f"takes inputs of shape {self.shape}, and the data's are {tuple(shape)}"
             raise InputError(f"{self.name} {message}")
-        built = self.built if self.built is not None else self._build(shape)
+        flow = self.flow or self._adapted(self._build(shape))
+        flow = flow.to(torch.float32).eval()
+        return Network(self.name, flow, checked(self.name, flow, x))
+
+    def _adapted(self, built: Any) -> Bijection:
         try:
-            flow = adapted(built)
+            return adapted(built)
         except TypeError as error:
             raise InputError(f"{self.name}: {error}") from None
         except (ImportError, AttributeError) as error:
             said = f"{type(error).__name__}: {error}".split("\n")[0]
-            message = f"{type(built).__module__.split('.')[0]} is of a version that is not known"
-            raise InputError(f"{self.name}: {message} ({said})") from None
-        flow = flow.to(torch.float32).eval()
-        return Network(self.name, flow, checked(self.name, flow, x))
+            library = type(built).__module__.split(".")[0]
+            message = f"this version of {library} is not known ({said})"
+            raise InputError(f"{self.name}: {message}") from None
 
     def _build(self, shape: Shape) -> Any:
         source = generator(0, "initialisation")

@@ -79,10 +79,10 @@ def _on_data(
 def _off_data(
     off: State, here: State, layers: LayerNumbers, found: Findings, blamed: list[Culprit]
 ) -> str:
+    if here.known and not here.fine and off.badness <= here.badness:
+        return "off-distribution it is no worse"
     if off.fine:
         return "off-distribution it stays invertible"
-    if not here.fine and off.badness <= here.badness:
-        return "off-distribution it is no worse"
     who = culprit(layers, off.inputs, found.scale, found.failures)
     place = ""
     if who is not None and who.layer not in [one.layer for one in blamed]:

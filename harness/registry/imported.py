@@ -84,9 +84,7 @@ class ImportedFactory:
         self.takes = 2 if self.marked else len(needed)
         if self.takes > 2:
             names = ", ".join(one.name for one in needed)
-            raise InputError(
-                f"{path} needs ({names}), and is given a shape and a generator at most"
-            )
+            raise InputError(f"{path} needs ({names}), and gets a shape and a generator")
 
     def raw(self, shape: Shape, generator: torch.Generator, **parameters: Any) -> Any:
         """What it builds, as it is."""
