@@ -95,7 +95,11 @@ class ImportedFactory:
         """What it builds, as a bijection."""
         module, _, attribute = ADAPTER.partition(":")
         adapted = getattr(importlib.import_module(module), attribute)
-        return adapted(self.raw(shape, generator, **parameters))
+        built = self.raw(shape, generator, **parameters)
+        try:
+            return adapted(built)
+        except TypeError as error:
+            raise TypeError(f"{self.path}: {error}") from None
 
 
 def imported_entry(path: str) -> Entry:
