@@ -1,7 +1,7 @@
 """What raised inside of somebody else's code, and on which samples."""
 
 from collections import Counter
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -28,16 +28,41 @@ _INDEX = "out of bounds"
 """What it says, with sizes, where a search among a spline's knots ended beyond them."""
 
 
+class Failure(NamedTuple):
+    """How a sample failed.
+
+    Attributes:
+        direction: ``forward`` or ``inverse``.
+        block: Of which layer, for a reader.
+        said: What was raised, in one line.
+        precision: The dtype it was run in.
+        layer: The layer's place in the network; -1 where nobody has said it.
+    """
+
+    direction: str
+    block: str
+    said: str
+    precision: str
+    layer: int = -1
+
+
 class Failures:
-    """Counts of what raised. Copies of a network count on the one list."""
+    """Counts of what raised. Copies of a network count on the one list.
+
+    Attributes:
+        counts: How many samples failed, in which way.
+        layer: The place of the block in its network.
+    """
 
     def __init__(self) -> None:
-        self.counts: Counter[tuple[str, str, str]] = Counter()
+        self.counts: Counter[Failure] = Counter()
+        self.layer = -1
 
-    def add(self, direction: str, block: str, error: Exception) -> None:
+    def add(self, direction: str, block: str, error: Exception, dtype: torch.dtype) -> None:
         """One sample failed."""
         said = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": ")
-        self.counts[direction, block, said] += 1
+        precision = str(dtype).removeprefix("torch.")
+        self.counts[Failure(direction, block, said, precision, self.layer)] += 1
 
     def __deepcopy__(self, memo: object) -> Self:
         return self

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.adapters.failures import Failures, fails_as_a_whole
+from harness.adapters.failures import Failure, Failures, fails_as_a_whole
 from harness.bijections.base import Bijection, BiLipschitz
 from harness.bijections.box import Box
 from harness.precisions import UnsupportedError
@@ -144,7 +144,7 @@ class Foreign(Bijection):
             if fails_as_a_whole(error, x):
                 raise
             if len(x) == 1:
-                self.failures.add(direction, self.block_name, error)
+                self.failures.add(direction, self.block_name or "", error, x.dtype)
                 return [None]
         half = len(x) // 2
         return [
@@ -238,9 +238,9 @@ def _move_plain(held: object, fn: Callable[[Tensor], Tensor], seen: set[int]) ->
                         _move_plain(one, fn, seen)
 
 
-def failures_of(flow: nn.Module) -> Counter[tuple[str, str, str]]:
-    """How many samples failed, by direction, block and what was said, in all adapted parts."""
-    total: Counter[tuple[str, str, str]] = Counter()
+def failures_of(flow: nn.Module) -> Counter[Failure]:
+    """How many samples failed, and how, in all adapted parts."""
+    total: Counter[Failure] = Counter()
     for part in flow.modules():
         if isinstance(part, Foreign):
             total += part.failures.counts

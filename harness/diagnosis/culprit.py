@@ -1,10 +1,12 @@
 """Which layer is to blame on a set of inputs, and for what."""
 
 import math
-from collections.abc import Mapping
+from collections import Counter
 from dataclasses import dataclass
 
+from harness.adapters.failures import Failure
 from harness.diagnosis.numbers import LayerNumbers
+from harness.diagnosis.state import State
 
 STRUCTURAL = 1e-3
 """Relative error of a layer's own round trip in float64 from which rounding is not the cause."""
@@ -36,24 +38,26 @@ class Culprit:
 
 
 def culprit(
-    layers: LayerNumbers, inputs: str, scale: float, failures: Mapping[tuple[str, str, str], int]
+    layers: LayerNumbers, here: State, scale: float, failures: Counter[Failure]
 ) -> Culprit | None:
     """The layer to blame on a set, or ``None`` where nothing is known of layers.
 
     In this order: an inverse that is none also in float64; a forward pass that overflows; on the
-    way back from the latent the first layer that is not finite; the layer whose inverse stretches
-    the most.
+    way back from the latent the first layer that is not finite; where inputs are lost though the
+    profile saw none of them, the layer that raised; the layer whose inverse stretches the most.
 
     Args:
-        layers: What the layer profile measured.
-        inputs: Name of the set.
+        layers: What the layer profile measured, of fewer inputs than the reconstruction.
+        here: What was reconstructed of the set.
         scale: The data's ``‖x‖₂``.
         failures: What raised in the network's code.
     """
+    raised = Counter({one: n for one, n in failures.items() if one.precision == "float32"})
     return (
-        _structural(layers, inputs, scale)
-        or _first_lost(layers, inputs, failures)
-        or _stretching(layers, inputs)
+        _structural(layers, here.inputs, scale)
+        or _first_lost(layers, here.inputs, raised)
+        or (_raising(raised) if here.non_finite > 0 else None)
+        or _stretching(layers, here.inputs)
     )
 
 
@@ -76,34 +80,38 @@ def _structural(layers: LayerNumbers, inputs: str, scale: float) -> Culprit | No
     return Culprit(place, layers.blocks[place], "structural", clause, len(wrong) - 1)
 
 
-def _first_lost(
-    layers: LayerNumbers, inputs: str, failures: Mapping[tuple[str, str, str], int]
-) -> Culprit | None:
+def _first_lost(layers: LayerNumbers, inputs: str, raised: Counter[Failure]) -> Culprit | None:
     for place in layers.places:
         lost = layers.value(place, "output_non_finite_fraction", inputs, "float32")
         if lost > 0:
-            return _lost(layers, place, inputs, "forward", failures)
+            return _lost(layers, place, inputs, "forward", raised)
     for place in reversed(layers.places):
         lost = layers.value(place, "accumulated_non_finite_fraction", inputs, "float32")
         if lost > 0:
-            return _lost(layers, place, inputs, "inverse", failures)
+            return _lost(layers, place, inputs, "inverse", raised)
     return None
 
 
 def _lost(
-    layers: LayerNumbers,
-    place: int,
-    inputs: str,
-    direction: str,
-    failures: Mapping[tuple[str, str, str], int],
+    layers: LayerNumbers, place: int, inputs: str, direction: str, raised: Counter[Failure]
 ) -> Culprit:
-    block = layers.blocks[place]
-    said = [what for (way, where, what) in failures if (way, where) == (direction, block)]
-    if said:
-        clause = f"whose {direction} raises {said[0]}"
-        return Culprit(place, block, "raised", clause)
+    here = Counter(
+        {one: n for one, n in raised.items() if (one.direction, one.layer) == (direction, place)}
+    )
+    if here:
+        return _of(here.most_common(1)[0][0])
     cause = "overflow" if direction == "inverse" else "forward_overflow"
-    return Culprit(place, block, cause, scale_clause(layers, place, inputs))
+    clause = scale_clause(layers, place, inputs)
+    return Culprit(place, layers.blocks[place], cause, clause)
+
+
+def _raising(raised: Counter[Failure]) -> Culprit | None:
+    return _of(raised.most_common(1)[0][0]) if raised else None
+
+
+def _of(failure: Failure) -> Culprit:
+    clause = f"whose {failure.direction} raises {failure.said}"
+    return Culprit(failure.layer, failure.block, "raised", clause)
 
 
 def _stretching(layers: LayerNumbers, inputs: str) -> Culprit | None:

@@ -1,6 +1,8 @@
 """What ``innbench diagnose`` does: the network, the data, the probes, the verdict."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -12,6 +14,9 @@ from harness.diagnosis.verdict import verdict
 from harness.errors import InputError
 from harness.registry import Shape
 from harness.seeding import generator
+
+SMALL = 1024
+"""Numbers in an input up to which one thread is fastest."""
 
 WITHOUT_DATA = 1024
 """Inputs that are made where none are given."""
@@ -44,9 +49,21 @@ def diagnose(
         candidate = Candidate(name)
         given = None if data is None else read(data, shape or candidate.shape)
         network, given = _built(candidate, given, shape)
-        found = measured(network, given, points, torch.device(device))
+        with few_threads(given.test[0].numel()):
+            found = measured(network, given, points, torch.device(device))
     told = verdict(found)
     return Diagnosis(name, tuple(given.test.shape[1:]), given.said, device, told, found)
+
+
+@contextmanager
+def few_threads(numbers: int) -> Iterator[None]:
+    """One thread for small inputs, on which threads wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if numbers <= SMALL else threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _built(candidate: Candidate, given: Given | None, shape: Shape | None) -> tuple[Network, Given]:

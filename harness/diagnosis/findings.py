@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from harness.adapters.failures import Failure
 from harness.record import LayerMeasurement, Measurement
 
 
@@ -18,8 +19,7 @@ class Findings:
         dimension: Numbers in one input.
         sets: Names of the input sets, ``test`` first.
         raised: Probe → what it raised, in one sentence.
-        failures: How many samples failed inside of the network's code, by direction, block and
-            what was said.
+        failures: How many samples failed inside of the network's code, and how.
         has_log_det: Whether the code gives a log-det.
     """
 
@@ -29,5 +29,5 @@ class Findings:
     dimension: int
     sets: tuple[str, ...]
     raised: Mapping[str, str] = field(default_factory=dict)
-    failures: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    failures: Counter[Failure] = field(default_factory=Counter)
     has_log_det: bool = True

@@ -13,7 +13,7 @@ from harness.datasets.base import Dataset, Splits
 from harness.datasets.off_distribution import off_distribution
 from harness.diagnosis.data import Given
 from harness.diagnosis.findings import Findings
-from harness.diagnosis.network import Network, forgotten
+from harness.diagnosis.network import Network, forgotten, numbered
 from harness.measuring.lockstep import in_lockstep
 from harness.measuring.networks import Networks
 from harness.precisions import available
@@ -61,6 +61,7 @@ def measured(network: Network, given: Given, points: int, device: torch.device) 
     inputs = probe_inputs(given, max(points, CHEAP["samples"]), device)
     subject = Subject(inputs, Density().loss if network.has_log_det else squared_latent)
     networks = Networks([flow])
+    numbered(flow)
     forgotten(flow)
     found: list[Measurement] = []
     raised: dict[str, str] = {}

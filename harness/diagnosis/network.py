@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from harness import registry
 from harness.adapters.adapt import adapted, input_shape
-from harness.adapters.foreign import failures_of
+from harness.adapters.failures import Failure
+from harness.adapters.foreign import Foreign, failures_of
 from harness.bijections.base import Bijection
+from harness.bijections.path import layers
 from harness.errors import InputError
 from harness.registry import Shape, UnresolvedError
 from harness.registry.imported import ImportedFactory, imported
@@ -143,19 +145,26 @@ def _called(name: str, direction: str, flow: Bijection, x: Tensor) -> tuple[Tens
     raised = failures_of(flow) - before
     # Of the inverse it is a result; a forward that refuses every input was given the wrong data.
     if direction == "forward" and sum(raised.values()) >= len(x):
-        (_, block, said), _ = raised.most_common(1)[0]
-        what = f"its forward raises on every input, at {block}: {said}"
+        one, _ = raised.most_common(1)[0]
+        what = f"its forward raises on every input, at {one.block}: {one.said}"
         raise InputError(f"{name}: {what} (is the data in its range?)")
     return y, log_det
 
 
-def forgotten(flow: nn.Module) -> Counter[tuple[str, str, str]]:
+def forgotten(flow: nn.Module) -> Counter[Failure]:
     """What has raised so far; from here on it counts anew."""
     total = failures_of(flow)
     for part in flow.modules():
-        if (failures := getattr(part, "failures", None)) is not None:
-            failures.counts.clear()
+        if isinstance(part, Foreign):
+            part.failures.counts.clear()
     return total
+
+
+def numbered(flow: Bijection) -> None:
+    """Tell each layer of somebody else's its place, which its failures then bear."""
+    for layer in layers(flow):
+        if isinstance(layer.bijection, Foreign):
+            layer.bijection.failures.layer = layer.place
 
 
 def dimensions(shape: Shape) -> int:

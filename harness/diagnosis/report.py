@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.table import Table as RichTable
 
+from harness.diagnosis.data import joined
 from harness.diagnosis.findings import Findings
 from harness.diagnosis.numbers import LayerNumbers, Numbers
 from harness.diagnosis.verdict import Verdict
@@ -63,8 +64,7 @@ def as_plain(one: Diagnosis) -> dict[str, Any]:
         "culprits": [asdict(who) for who in one.verdict.culprits],
         "cures": list(one.verdict.cures),
         "failures": [
-            {"direction": direction, "block": block, "said": said, "samples": count}
-            for (direction, block, said), count in one.found.failures.items()
+            {**failure._asdict(), "samples": count} for failure, count in one.found.failures.items()
         ],
         "raised": dict(one.found.raised),
         "measurements": [_plain(m) for m in one.found.measurements],
@@ -138,12 +138,30 @@ def _shown(value: float) -> str:
 def _notes(found: Findings) -> list[str]:
     """What raised, what the network's code refused, and in which precisions it cannot run."""
     notes = [f"the probe {name} failed: {said}" for name, said in found.raised.items()]
-    notes += [
-        f"{block}: its {direction} raised {said} on {count} samples, counted as not finite"
-        for (direction, block, said), count in found.failures.most_common()
-    ]
+    notes += _failures(found)
     for precision in Numbers(found.measurements).unsupported():
         notes.append(f"some of it cannot be run in {precision} here")
     if not found.has_log_det:
         notes.append("no log-det, so that nothing is said of likelihoods")
     return notes
+
+
+def _failures(found: Findings) -> list[str]:
+    """Alike ones in all layers in one line; those of float64 and float32 first."""
+    alike: dict[tuple[int, str, str, str], dict[int, int]] = {}
+    order = list(PRECISIONS)
+    for one, count in sorted(found.failures.items(), key=lambda item: item[0].layer):
+        rank = next((i for i, name in enumerate(order) if name == one.precision), len(order))
+        layers = alike.setdefault((rank, one.precision, one.direction, one.said), {})
+        layers[one.layer] = layers.get(one.layer, 0) + count
+    lines = []
+    for (_, precision, direction, said), layers in sorted(alike.items()):
+        where = (
+            f"layer {joined(map(str, layers))}"
+            if len(layers) == 1
+            else (f"layers {joined(map(str, layers))}")
+        )
+        many = sum(layers.values())
+        how = f"{many} times, which counts as not finite" if many > 1 else "once"
+        lines.append(f"in {precision} the {direction} of {where} raised {said} ({how})")
+    return lines

@@ -57,7 +57,7 @@ def _on_data(
         return f"whether it is invertible is not known: {why}"
     if here.fine:
         return f"in float32 it is invertible on its data (worst relative error {here.worst:.1g})"
-    who = culprit(layers, "test", found.scale, found.failures)
+    who = culprit(layers, here, found.scale, found.failures)
     place = ""
     if who is not None:
         blamed.append(who)
@@ -83,9 +83,11 @@ def _off_data(
         return "off-distribution it is no worse"
     if off.fine:
         return "off-distribution it stays invertible"
-    who = culprit(layers, off.inputs, found.scale, found.failures)
+    who = culprit(layers, off, found.scale, found.failures)
+    if off.non_finite == 0 and blamed and blamed[0].cause == "structural":
+        return "off-distribution as well"
     place = ""
-    if who is not None and who.layer not in [one.layer for one in blamed]:
+    if who is not None and (who.layer, who.cause) not in [(b.layer, b.cause) for b in blamed]:
         blamed.append(who)
         place = f" at {_named(who, layers)}"
     where = f"off-distribution ({off.inputs})"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.adapters.adapt import adapted
+from harness.adapters.failures import Failure
 from harness.adapters.foreign import failures_of
 from harness.bijections.chain import Chain
 from harness.precisions import UnsupportedError
@@ -107,7 +108,9 @@ def test_samples_that_fail_are_nan_and_the_others_as_without_them() -> None:
     (gradient,) = torch.autograd.grad(x[~lost].sum(), y)
     assert gradient[~lost].isfinite().all()
     assert gradient[~lost].ne(0).any()
-    assert failures_of(flow) == {("inverse", "Picky", "AssertionError: too large"): int(lost.sum())}
+    assert failures_of(flow) == {
+        Failure("inverse", "Picky", "AssertionError: too large", "float32"): int(lost.sum())
+    }
 
 
 def test_where_all_samples_fail_all_are_nan_and_counted_by_copies_too() -> None:

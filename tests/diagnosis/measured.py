@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from typing import Any
 
+from harness.adapters.failures import Failure
 from harness.diagnosis.findings import Findings
 from harness.record import LayerMeasurement, Measurement
 
@@ -54,7 +55,7 @@ def quiet_layers() -> list[LayerMeasurement]:
 def findings(
     *measurements: Measurement,
     layers: list[LayerMeasurement] | None = None,
-    failures: dict[tuple[str, str, str], int] | None = None,
+    failures: dict[Failure, int] | None = None,
     **rest: Any,
 ) -> Findings:
     """Where nothing is said, every set comes back to rounding; later measurements win."""

@@ -2,6 +2,7 @@
 
 import pytest
 
+from harness.adapters.failures import Failure
 from harness.diagnosis.blocks import CURES, LOCAL, RANGE, kind
 from harness.diagnosis.findings import Findings
 from harness.diagnosis.state import digits_lost
@@ -122,13 +123,33 @@ CASES: dict[str, tuple[Findings, str, tuple[int, ...], bool, tuple[str, ...]]] =
         findings(
             *reconstruction("test", 1e-6, 1e-5, 0.03),
             layers=[layer(1, "accumulated_non_finite_fraction", 0.03, precision="float32")],
-            failures={("inverse", AFFINE, "AssertionError"): 3, ("forward", "LULinear", "x"): 1},
+            failures={
+                Failure("inverse", AFFINE, "AssertionError", "float32", 1): 3,
+                Failure("inverse", AFFINE, "IndexError", "bfloat16", 1): 30,
+                Failure("forward", "LULinear", "x", "float32", 2): 10,
+            },
         ),
         f"on its data it fails on 3 % of inputs at layer 1 of 3, {AFFINE}, whose inverse raises "
         "AssertionError; off-distribution it is no worse.",
         (1,),
         False,
         (CURES["affine"], LOCAL),
+    ),
+    "what raised on inputs that the profile did not see": (
+        findings(
+            *reconstruction("uniform", 1e-6, 1e-5, 0.03),
+            layers=[layer(1, "inverse_worst", 1e4, "uniform")],
+            failures={
+                Failure("inverse", "LULinear", "ValueError: no", "float32", 2): 3,
+                Failure("inverse", AFFINE, "IndexError", "bfloat16", 1): 30,
+            },
+        ),
+        "in float32 it is invertible on its data (worst relative error 1e-06); off-distribution "
+        "(uniform) it fails on 3 % of inputs at layer 2 of 3, LULinear, whose inverse raises "
+        "ValueError: no.",
+        (2,),
+        True,
+        (CURES["linear"], RANGE),
     ),
     "an iteration that does not end": (
         findings(
