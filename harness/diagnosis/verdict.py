@@ -87,7 +87,8 @@ def _off_data(
     if off.non_finite == 0 and blamed and blamed[0].cause == "structural":
         return "off-distribution as well"
     place = ""
-    if who is not None and (who.layer, who.cause) not in [(b.layer, b.cause) for b in blamed]:
+    known = [one.layer for one in blamed]
+    if who is not None and (who.layer not in known or who.cause == "raised"):
         blamed.append(who)
         place = f" at {_named(who, layers)}"
     where = f"off-distribution ({off.inputs})"
