@@ -16,7 +16,7 @@ from harness.diagnosis.findings import Findings
 from harness.diagnosis.network import Network, forgotten, numbered
 from harness.measuring.lockstep import in_lockstep
 from harness.measuring.networks import Networks
-from harness.precisions import available
+from harness.precisions import USUAL, available
 from harness.probes.subject import Inputs, Probe, Subject
 from harness.record import LayerMeasurement, Measurement
 from harness.registry import BUILT_IN, Choice
@@ -95,7 +95,7 @@ def settings(name: str, points: int, dimension: int, sets: int, device: torch.de
     entry = registry.get("probe", name)
     given: dict[str, Any] = {}
     for key, field in entry.parameters.model_fields.items():
-        if key == "precisions":
+        if key == "precisions" and field.default == USUAL:  # others are dear in each
             given[key] = list(available(device))
         elif key == "points" and isinstance(field.default, int):
             given[key] = min(points, field.default)
