@@ -32,8 +32,17 @@ MOST_PASSES = 400_000
 FAR = 1e3
 """How many times as large as its latents a network's own samples may be."""
 
-CHEAP: dict[str, int] = {"samples": 256, "restarts": 2, "starts": 8, "batch_size": 32}
+CHEAP: dict[str, int] = {
+    "samples": 256,
+    "restarts": 1,
+    "starts": 8,
+    "batches": 1,
+    "batch_size": 16,
+}
 """Parameters of probes that make them dear, and what they are here at most; ``points`` beside."""
+
+FEW: dict[str, int] = {"attack": 8, "gradient_fidelity": 8}
+"""Probes that differentiate every input many times, and the most points that they get."""
 
 
 def probe_inputs(given: Given, count: int, device: torch.device) -> Inputs:
@@ -98,7 +107,7 @@ def settings(name: str, points: int, dimension: int, sets: int, device: torch.de
         if key == "precisions" and field.default == USUAL:  # others are dear in each
             given[key] = list(available(device))
         elif key == "points" and isinstance(field.default, int):
-            given[key] = min(points, field.default)
+            given[key] = min(points, field.default, FEW.get(name, points))
         elif key in CHEAP and isinstance(field.default, int):
             given[key] = min(CHEAP[key], field.default)
     choice = registry.resolve("probe", {"name": name, **given})
