@@ -27,18 +27,16 @@ class Transformation(Foreign):
         else:
             y = transform(x)
             log_det = transform.log_abs_det_jacobian(x, y)
-        return y, _of_a_sample(log_det, x)
+        return y, _of_a_sample(log_det)
 
     def back(self, y: Tensor) -> Any:
         transform = self.transform()
         x = transform.inv(y)
-        return x, _of_a_sample(-transform.log_abs_det_jacobian(x, y), y)
+        return x, _of_a_sample(-transform.log_abs_det_jacobian(x, y))
 
 
-def _of_a_sample(log_det: Tensor | float, x: Tensor) -> Tensor:
+def _of_a_sample(log_det: Tensor) -> Tensor:
     """Of an elementwise transform there is one number an entry: their sum."""
-    if not isinstance(log_det, Tensor) or log_det.ndim == 0:
-        return x.new_full((len(x),), float(log_det)) * x[0].numel()
     return sum_per_sample(log_det) if log_det.ndim > 1 else log_det
 
 

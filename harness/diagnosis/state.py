@@ -8,8 +8,8 @@ from harness.diagnosis.numbers import Numbers
 DIGITS = 7
 """Decimal digits of float32."""
 
-FINE, WRONG = 1e-4, 1e-2
-"""Relative errors up to which an inverse is one, and from which on it is none."""
+FINE = 1e-4
+"""Relative error up to which an inverse is one."""
 
 LOST = 0.005
 """A fraction of inputs that does not come back; below, a single one of them."""
@@ -42,11 +42,6 @@ class State:
     def fine(self) -> bool:
         """Whether every input comes back."""
         return self.known and self.non_finite == 0 and self.worst <= FINE
-
-    @property
-    def wrong(self) -> bool:
-        """Whether some input does not come back."""
-        return self.known and (self.non_finite > 0 or not self.worst <= WRONG)
 
     @property
     def badness(self) -> tuple[float, float]:

@@ -123,6 +123,19 @@ def test_where_all_samples_fail_all_are_nan_and_counted_by_copies_too() -> None:
     assert failures_of(flow).total() == 3
 
 
+class BeyondKnots(ToldTwice):
+    def inverse(self, y: Tensor) -> Any:
+        if (y[:, 0] >= 1).any():  # what a spline's search says in half precision
+            raise RuntimeError("index 8 is out of bounds for dimension 1 with size 8")
+        return super().inverse(y)
+
+
+def test_an_index_beyond_a_splines_knots_is_the_samples_own() -> None:
+    y = torch.tensor([[0.0, 1.0], [2.0, 1.0], [0.5, 1.0]])
+    x, _ = adapted(BeyondKnots()).inverse(y)
+    assert x.isnan().all(1).tolist() == [False, True, False]
+
+
 class Misfit(ToldTwice):
     def __init__(self, error: Exception) -> None:
         super().__init__()

@@ -56,6 +56,7 @@ def test_the_verdict_names_the_culprit(name: str) -> None:
     told = found.verdict
     assert told.invertible == invertible
     assert {who.block for who in told.culprits} == {block}
+    assert all(who.layer >= 0 for who in told.culprits)
     for part in said:
         assert part in told.sentence
     assert told.cures[0] == CURES[cure]
