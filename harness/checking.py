@@ -1,9 +1,5 @@
 """What ``innbench check`` does: find what is named, run the checks, draw the table."""
 
-import importlib
-import inspect
-import os
-import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -28,6 +24,7 @@ from harness.conformance.suite import steps
 from harness.errors import InputError, allowed_and_nearest
 from harness.registry import Choice, Shape, UnresolvedError
 from harness.registry.entry import Direction, described
+from harness.registry.imported import imported
 from harness.results.render import drawing, jsonable
 
 
@@ -157,7 +154,8 @@ Factory = Callable[[Shape, torch.Generator], Any]
 
 
 def _of_a_factory(name: str, shape: Shape | None) -> Candidate:
-    factory, refuses = _imported(name), None
+    factory: Factory = imported(name)
+    refuses = None
     choice = Choice(name=name, version=0)
     branches: tuple[Direction, ...] = ()
     learns_inverse = False
@@ -190,28 +188,3 @@ def _of_a_factory(name: str, shape: Shape | None) -> Candidate:
             raise InputError(message)
         return Candidate(name, one, partial(factory, one), branches, learns_inverse)
     raise InputError(refused)
-
-
-def _imported(name: str) -> Factory:
-    module_name, _, attribute = name.partition(":")
-    # A command's path, unlike python's own, lacks the folder that one is in.
-    if (here := os.getcwd()) not in sys.path:  # noqa: PTH109 - a path as sys.path holds it
-        sys.path.insert(0, here)
-    try:
-        module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:  # noqa: BLE001, RUF100 - a stranger's module
-        said = f"{type(error).__name__}: {error}".split("\n")[0]
-        raise InputError(f"cannot import {module_name!r}: {said}") from None
-    factory = getattr(module, attribute, None)
-    if factory is None:
-        known = [
-            key
-            for key, value in vars(module).items()
-            if inspect.isfunction(value) and value.__module__ == module_name
-        ]
-        message = f"{module_name} has no {attribute!r}; {allowed_and_nearest(attribute, known)}"
-        raise InputError(message)
-    if not callable(factory):
-        raise InputError(f"{name} is no factory(shape, generator), but {type(factory).__name__}")
-    made: Factory = factory
-    return made

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from harness import __version__, cli_entries
+from harness import __version__, cli_diagnose, cli_entries
 from harness.cli_output import JsonOption, say, suggest
 from harness.errors import InputError
 
@@ -88,6 +88,7 @@ def quickstart(store: StoreOption = STORE, inline: InlineOption = False) -> None
 
 app.command(name="list")(cli_entries.list_entries)
 app.command()(cli_entries.check)
+app.command()(cli_diagnose.diagnose)
 
 
 @app.command()

@@ -15,7 +15,7 @@ from harness.measuring.lockstep import Ended, Result, in_lockstep, result
 from harness.measuring.networks import Networks
 from harness.probes.subject import Inputs, Probe, Subject
 from harness.provenance import provenance
-from harness.record import CellRecord, LayerMeasurement, Measurement
+from harness.record import CellRecord, LayerMeasurement, Measurement, Status
 from harness.seeding import generator
 from harness.suite.cell import Cell
 from harness.suite.packs import branching
@@ -103,7 +103,10 @@ def train_cells(
     seeds = [cell.seed for cell in cells]
     batches = Batches(dataset, splits.train.to(device), first.training.batch_size, seeds)
     compiler = Compiler(first.training.steps, branching(first)) if compiled else None
-    ends = train(members, task, batches, compiler)
+    if _can_train(first, members[0].flow, splits):
+        ends = train(members, task, batches, compiler)
+    else:
+        ends = [Trained(Status.OK, 0, ()) for _ in members]
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     seconds = (time.perf_counter() - begun) / len(cells)
@@ -122,6 +125,19 @@ def train_cells(
         )
         for cell, member, trained in zip(cells, members, ends, strict=True)
     ]
+
+
+def _can_train(cell: Cell, flow: Bijection, splits: Splits) -> bool:
+    """Whether a network has weights, and a gradient leads to them; ours always have.
+
+    One of somebody else's that has not is measured as it is.
+    """
+    if not registry.is_imported(cell.architecture):
+        return True
+    weights = [parameter for parameter in flow.parameters() if parameter.requires_grad]
+    if not weights:
+        return False
+    return any(one.requires_grad for one in flow(splits.train[:2].to(weights[0])))
 
 
 def _member(cell: Cell, dataset: Dataset, device: torch.device) -> Member:

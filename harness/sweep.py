@@ -138,7 +138,9 @@ def run_suite(
             console.print(compilation(planned), highlight=False)
         named = [[(cell.id, cell.specification()) for cell in pack] for pack in packs]
         share = share_of_memory(executor.device, executor.beside, loaded.resources.gpus)
-        conditions = Conditions(executor.device, threads, share, loaded.resources.compile)
+        conditions = Conditions(
+            executor.device, threads, share, loaded.resources.compile, loaded.folders
+        )
         work = [(pack, name, str(store), conditions) for pack in named]
         ids = [[cell_id for cell_id, _ in pack] for pack in named]
         ran = diverged = lost = 0

@@ -15,6 +15,7 @@ from harness.memory.freed import keep_freed_memory, release_freed_memory
 from harness.memory.out_of_memory import is_out_of_memory
 from harness.memory.pack_size import size_to_train
 from harness.record import Attempt, Status
+from harness.registry import search_in
 from harness.results.ledger import is_committed
 from harness.results.writer import commit, record_attempt
 from harness.suite.cell import Cell
@@ -51,12 +52,14 @@ class Conditions:
         threads: Threads of the process.
         share: The part of the device's memory that is this pack's, in (0, 1].
         compiled: Whether the training steps of long runs are compiled.
+        folders: Where what a suite imports is looked for, besides python's own path.
     """
 
     device: str = "cpu"
     threads: int = 1
     share: float = 1.0
     compiled: bool = False
+    folders: tuple[str, ...] = ()
 
 
 def run_pack(
@@ -77,6 +80,7 @@ def run_pack(
         attempt: Which try this is, counted from 1.
     """
     torch.set_num_threads(conditions.threads)
+    search_in(*conditions.folders)
     keep_freed_memory()
     # float32 means float32: TF32 keeps 10 of 23 bits, and convolutions use it by default.
     torch.set_float32_matmul_precision("highest")

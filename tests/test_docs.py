@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ from harness.bijections.linear.actnorm import ActNorm
 from harness.measuring.lockstep import in_lockstep
 from harness.measuring.networks import Networks
 from harness.probes.subject import Subject
+from harness.record import LayerMeasurement, Measurement
 from harness.registry import entry
+from harness.results.sandbox import run_sql
 from harness.seeding import generator
 from harness.suite.load import load
 from tests import conformance
 from tests.command import Command
 from tests.networks import gaussian, perturb
 from tests.probing import LOSS, inputs_in_a_cube
+from tests.results.records import fill, measurement, record
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -55,6 +59,32 @@ def test_the_readmes_sql_runs(innbench: Command, tiny: Path) -> None:
     said = innbench("sql", query, "--csv")
     assert said.code == 0, said.err
     assert len(said.out.splitlines()) > 1 + 3
+
+
+def test_the_sql_on_results_runs_and_finds_the_layer_where_the_inverse_goes_wrong(
+    tmp_path: Path,
+) -> None:
+    def number(metric: str, value: float, precision: str = "float64") -> Measurement:
+        return replace(measurement("layer_profile", metric, "far", value), precision=precision)
+
+    cells = [
+        replace(
+            record(seed=seed),
+            measurements=(number("first_wrong_layer", wrong, "float32"),),
+            layers=tuple(
+                LayerMeasurement.on(number(metric, value), layer, block)
+                for layer, block, scale in (
+                    (0, "ActNorm", 0.5),
+                    (1, "Coupling: Affine, Exp", 2**-30),
+                )
+                for metric, value in (("inverse_worst", 1 / scale), ("scale_smallest", scale))
+            ),
+        )
+        for seed, wrong in enumerate([1, 1, -1, math.nan])
+    ]
+    fill(tmp_path, "demo", cells)
+    *_, where = [run_sql(tmp_path, query).rows for query in blocks("docs/results.md", "sql")]
+    assert where == (("affine", "far", 1, "Coupling: Affine, Exp", 2, 2.0**30, 2.0**-30),)
 
 
 def test_the_example_entry_meets_the_contract() -> None:

@@ -9,6 +9,7 @@ import pytest
 HARNESS = Path(__file__).parent.parent / "harness"
 MAY_IMPORT = {
     "bijections": {"registry"},
+    "adapters": {"bijections", "precisions", "registry"},
     "architectures": {"bijections", "registry"},
     "datasets": {"registry", "seeding"},
     "tasks": {"bijections", "datasets", "record", "registry"},
@@ -20,6 +21,10 @@ MAY_IMPORT = {
     "memory": {"bijections", "datasets", "registry", "seeding", "suite", "training"},
     "measuring": {"bijections", "probes", "training"},
     "conformance": {"bijections", "datasets", "registry", "seeding", "suite", "training"},
+    "diagnosis": {
+        *{"adapters", "bijections", "datasets", "errors", "measuring", "precisions", "probes"},
+        *{"record", "registry", "results", "seeding", "tasks"},
+    },
     "cluster": {"errors"},
     "results": {"errors", "record", "resources"},
     "leaderboard": {"errors", "record", "resources", "results"},

@@ -91,7 +91,16 @@ class Bijection(nn.Module):
 
     A closed-form block implements ``forward``, ``inverse`` and ``bounds``. A block whose inverse
     iterates implements :meth:`inverse_with_convergence` instead of ``inverse``.
+
+    Attributes:
+        block_name: What a reader calls it; ``None`` is the name of its class, and of its parts
+            (:func:`harness.bijections.path.block_name`).
+        is_affine: Whether ``y = A x + b`` with one A for all x. The singular values of A are then
+            those that :meth:`scales` gives, and all 1 where it gives none.
     """
+
+    block_name: str | None = None
+    is_affine = False
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """``(F(x), log |det J_F(x)|)``; the log-det has shape ``(B,)``."""
@@ -123,6 +132,15 @@ class Bijection(nn.Module):
 
         What a chain needs to bound its later blocks on a box. An end of ±∞ or NaN claims nothing
         of its entry, and whoever is given one may claim nothing that depends on it.
+        """
+        return None
+
+    def scales(self, x: Tensor, context: Tensor | None = None) -> Tensor | None:
+        """By what this block multiplies where it is given x, ``(B, N)`` for any N.
+
+        Of an elementwise map its slopes, so of an affine coupling ``g(h)``; of a linear layer the
+        singular values of W. A small one is what the inverse divides by. ``None`` where a block
+        has no such thing; NaN where a number is lost.
         """
         return None
 

@@ -33,6 +33,7 @@ class Inverse(Bijection):
             )
             raise ValueError(message)
         self.bijection = bijection
+        self.is_affine = bijection.is_affine
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.bijection.inverse(x, context)
@@ -50,6 +51,10 @@ class Inverse(Bijection):
             preimage = self.image(box)
             found = found if preimage is None else self.bijection.bounds(preimage)
         return BiLipschitz(found.inverse, found.forward)
+
+    def scales(self, x: Tensor, context: Tensor | None = None) -> Tensor | None:
+        found = self.bijection.scales(self.bijection.inverse(x, context)[0], context)
+        return None if found is None else found.reciprocal()
 
     def image(self, box: Box) -> Box | None:
         if isinstance(self.bijection, MaskedAutoregressive):

@@ -102,7 +102,7 @@ def read_scores(store: Path, suite: str, sql: str) -> list[Score]:
             {"suite": suite},
         ).fetchall()
     except duckdb.Error as error:
-        raise unreadable(error) from error
+        raise unreadable(error, store) from error
     finally:
         connection.close()
     return [Score(*row) for row in rows]

@@ -12,13 +12,20 @@ A plug-in that cannot be imported is reported by :func:`broken` and otherwise ig
 
 from harness.registry.built_in import AXES, BUILT_IN
 from harness.registry.entry import PRESET, Choice, Combination, Entry, Shape, UnresolvedError, entry
+from harness.registry.imported import IMPORT, is_imported, search_in
 from harness.registry.lookup import broken, get, names
-from harness.registry.schema import choice_schema, preset_schema, value_or_list
-from harness.registry.settle import Nested, build, label, resolve, settled, written_out
+from harness.registry.schema import (
+    choice_schema,
+    imported_schemas,
+    preset_schema,
+    value_or_list,
+)
+from harness.registry.settle import Nested, build, by_name, label, resolve, settled, written_out
 
 __all__ = [
     "AXES",
     "BUILT_IN",
+    "IMPORT",
     "PRESET",
     "Choice",
     "Combination",
@@ -28,13 +35,17 @@ __all__ = [
     "UnresolvedError",
     "broken",
     "build",
+    "by_name",
     "choice_schema",
     "entry",
     "get",
+    "imported_schemas",
+    "is_imported",
     "label",
     "names",
     "preset_schema",
     "resolve",
+    "search_in",
     "settled",
     "value_or_list",
     "written_out",

@@ -45,6 +45,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     },
     "probe": {
         "bi_lipschitz": "harness.probes.bi_lipschitz:bi_lipschitz",
+        "layer_profile": "harness.probes.layer_profile:layer_profile",
         "log_det": "harness.probes.log_det:log_det",
         "reconstruction": "harness.probes.reconstruction:reconstruction",
         "sampling": "harness.probes.sampling:sampling",

@@ -4,9 +4,10 @@ import functools
 import importlib
 from importlib.metadata import entry_points
 
-from harness.errors import allowed_and_nearest
+from harness.errors import InputError, allowed_and_nearest
 from harness.registry.built_in import BUILT_IN
 from harness.registry.entry import Entry, UnresolvedError, described
+from harness.registry.imported import imported_entry
 
 
 @functools.cache
@@ -38,11 +39,16 @@ def broken(axis: str) -> dict[str, str]:
 
 @functools.cache
 def get(axis: str, name: str) -> Entry:
-    """The entry of that name.
+    """The entry of that name; of an architecture also ``module:factory``.
 
     Raises:
         UnresolvedError: No such name on the axis; the message lists the names and the nearest.
     """
+    if axis == "architecture" and ":" in name:
+        try:
+            return imported_entry(name)
+        except InputError as error:
+            raise UnresolvedError([((), str(error))]) from None
     if name in BUILT_IN[axis]:
         module, _, attribute = BUILT_IN[axis][name].partition(":")
         return described(

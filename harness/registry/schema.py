@@ -3,6 +3,7 @@
 from typing import Any
 
 from harness.registry.entry import PRESET, Entry
+from harness.registry.imported import IMPORT
 from harness.registry.lookup import get, names
 
 
@@ -34,7 +35,16 @@ def choice_schema(axis: str, *, lists: bool = True) -> dict[str, Any]:
                 "additionalProperties": False,
             }
         )
-    return {"anyOf": forms}
+    return {"anyOf": [*forms, *imported_schemas(axis)]}
+
+
+def imported_schemas(axis: str) -> list[dict[str, Any]]:
+    """Of an architecture that is in no registry: its path, alone or with its parameters."""
+    if axis != "architecture":
+        return []
+    path = {"type": "string", "pattern": "^[^:]+:[^:]+$"}
+    properties = {IMPORT: value_or_list({**path, "description": "module:factory"})}
+    return [path, {"type": "object", "properties": properties, "required": [IMPORT]}]
 
 
 def preset_schema(found: Entry) -> dict[str, Any]:

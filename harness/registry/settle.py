@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError, core_schema
 
 from harness.errors import Key, allowed_and_nearest
 from harness.registry.entry import PRESET, Choice, Entry, UnresolvedError
+from harness.registry.imported import IMPORT
 from harness.registry.lookup import get
 from harness.registry.schema import choice_schema
 
@@ -18,6 +19,7 @@ def resolve(axis: str, value: object) -> Choice:
 
     ``{"name": …, "preset": …, parameter: value, …}`` has the preset's parameters where none is
     given. It settles to what it would when written out: a preset is no part of an identity.
+    ``{"import": "module:factory", …}`` is an architecture that is in no registry.
 
     Raises:
         UnresolvedError: The name or some parameters are not what an entry takes; all are named.
@@ -26,6 +28,12 @@ def resolve(axis: str, value: object) -> Choice:
         value = {"name": value.name, **value.parameters}
     if isinstance(value, str):
         value = {"name": value}
+    if (named := by_name(axis, value)) is not value:
+        try:
+            return resolve(axis, named)
+        except UnresolvedError as error:
+            problems = [(key or (IMPORT,), message) for key, message in error.problems]
+            raise UnresolvedError(problems) from None
     what = axis.replace("_", " ")
     if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
         sentence = f"expected a name, or a mapping with a 'name', of the axis {what}; got {value!r}"
@@ -40,6 +48,16 @@ def resolve(axis: str, value: object) -> Choice:
             raise UnresolvedError([((), sentence)])
         value = {"name": value["name"], **value["parameters"]}
     return settled(found, {key: item for key, item in value.items() if key != "name"})
+
+
+def by_name(axis: str, value: object) -> object:
+    """``{"import": path, …}`` of an architecture as ``{"name": path, …}``; others as they are."""
+    if axis != "architecture" or not isinstance(value, Mapping) or "name" in value:
+        return value
+    if not isinstance(value.get(IMPORT), str):
+        return value
+    rest = {key: item for key, item in value.items() if key != IMPORT}
+    return {"name": value[IMPORT], **rest}
 
 
 def settled(found: Entry, given: Mapping[str, Any]) -> Choice:

@@ -23,7 +23,7 @@ from harness.record import (
 )
 from harness.results import layout
 from harness.results.query import connect, unreadable
-from harness.results.schema import VERSION, VERSION_KEY
+from harness.results.version import mismatch
 
 
 def committed(store: Path, suite: str) -> set[str]:
@@ -58,7 +58,7 @@ def specifications(store: Path, suite: str) -> dict[str, tuple[str, float, Statu
             {"suite": suite},
         ).fetchall()
     except duckdb.Error as error:
-        raise unreadable(error) from error
+        raise unreadable(error, store) from error
     finally:
         connection.close()
     return {cell_id: (text, seconds, Status(status)) for cell_id, text, seconds, status in rows}
@@ -130,11 +130,9 @@ def _row(path: Path) -> dict[str, Any]:
     """The only row of a file; missing or newer columns are a sentence and not a KeyError."""
     try:
         with pq.ParquetFile(path) as file:
-            version = (file.metadata.metadata or {}).get(VERSION_KEY)
-            if version != str(VERSION).encode():
-                known = f"schema version {VERSION}"
-                has = f"has version {version.decode()}" if version else "has none"
-                raise InputError(f"{path} {has}; this innbench reads {known}")
+            written_by_another = mismatch(path, file.metadata)
+            if written_by_another is not None:
+                raise InputError(written_by_another)
             rows: list[dict[str, Any]] = file.read(use_threads=False).to_pylist()
     except (pa.ArrowException, OSError) as error:
         reason = str(error).split("\n")[0].rstrip(".")

@@ -13,6 +13,7 @@ from harness import resources
 from harness.errors import InputError
 from harness.results import layout
 from harness.results.schema import ATTEMPT, CELL
+from harness.results.version import first_mismatch
 
 # In an order in which each may build on those before it.
 VIEWS = ("cells", "measurements", "finite_measurements", "layers", "curves", "attempts")
@@ -43,12 +44,15 @@ def connect(store: Path) -> duckdb.DuckDBPyConnection:
             connection.execute((resources.sql_folder() / "views" / f"{view}.sql").read_text())
     except duckdb.Error as error:
         connection.close()
-        raise unreadable(error) from error
+        raise unreadable(error, folder) from error
     return connection
 
 
-def unreadable(error: duckdb.Error) -> InputError:
+def unreadable(error: duckdb.Error, store: Path) -> InputError:
     """What to say when a file of a store cannot be read."""
+    written_by_another = first_mismatch(store)
+    if written_by_another is not None:
+        return InputError(f"the store cannot be read: {written_by_another}")
     first = str(error).split("\n")[0].split(": ", 1)[-1]
     advice = "every file of a store is written by innbench; move a foreign or damaged one away"
     return InputError(f"the store cannot be read: {first}; {advice}")

@@ -64,15 +64,16 @@ def run_sql(store: Path, sql: str) -> Table:
         InputError: There is no such store, the SQL does more than read the views, or is wrong.
     """
     connection = connect(store)
+    folder = layout.require_store(store)
     try:
-        _confine(connection, layout.require_store(store))
-        query = _checked(connection, sql)
+        _confine(connection, folder)
+        query = _checked(connection, sql, folder)
         try:
             connection.execute(query)
             described = connection.description or []
             rows = tuple(connection.fetchall())
         except duckdb.Error as error:
-            raise _said(error) from error
+            raise _said(error, folder) from error
         except (OverflowError, ValueError) as error:
             hint = "cast it to VARCHAR"
             raise InputError(f"a value is too large to be shown here: {error}; {hint}") from error
@@ -96,7 +97,7 @@ def _confine(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
     connection.execute("set lock_configuration = true")
 
 
-def _checked(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
+def _checked(connection: duckdb.DuckDBPyConnection, sql: str, store: Path) -> str:
     """The first wall: the statement itself, if it is one query whose every part is known."""
     try:
         sql.encode()  # DuckDB's parser takes UTF-8, and says so in words for programmers
@@ -105,7 +106,7 @@ def _checked(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
     try:
         statements = connection.extract_statements(sql)
     except duckdb.Error as error:
-        raise _said(error) from error
+        raise _said(error, store) from error
     if len(statements) != 1:
         found = f"{len(statements)} statements" if statements else "no statement"
         raise InputError(f"expected one statement, got {found}; {ALLOWED}")
@@ -200,13 +201,14 @@ def _check_table(node: dict[str, Any], named: frozenset[str]) -> None:
     raise InputError(f"{'.'.join(path)!r} is not a view; {ALLOWED}")
 
 
-def _said(error: duckdb.Error) -> InputError:
+def _said(error: duckdb.Error, store: Path) -> InputError:
     """DuckDB's own words, without empty lines and the name of its exception."""
     if "pytz" in str(error):
         hint = "cast it to TIMESTAMP; views give UTC"
         return InputError(f"a TIMESTAMP WITH TIME ZONE cannot be shown here; {hint}")
-    if isinstance(error, duckdb.IOException) or "Parquet" in str(error):
-        return unreadable(error)
+    files = ("Parquet", "Failed to read file")  # the other is of files with different columns
+    if isinstance(error, duckdb.IOException) or any(word in str(error) for word in files):
+        return unreadable(error, store)
     if isinstance(error, duckdb.PermissionException):
         return InputError(f"this reaches beyond the views; {ALLOWED}")
     lines = [line for line in str(error).split("\n") if line.strip()]

@@ -1,10 +1,12 @@
 """A suite file, by path or by name, as cells; or everything that is wrong with it."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import InputError, Problem, allowed_and_nearest
+from harness.registry import IMPORT, search_in
 from harness.resources import suites_folder
 from harness.suite.cell import Cell
 from harness.suite.document import read
@@ -29,6 +31,11 @@ class LoadedSuite:
     resources: Resources
     path: Path
 
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Where what it imports is looked for, here and on workers."""
+        return search_folders(self.suite.model_dump(), self.path)
+
 
 def load(path_or_name: str | os.PathLike[str], folder: Path | None = None) -> LoadedSuite:
     """Read and validate a suite.
@@ -41,12 +48,28 @@ def load(path_or_name: str | os.PathLike[str], folder: Path | None = None) -> Lo
         InputError: With all problems of the file at once, in the order of its lines.
     """
     document = read(find(path_or_name, folder))
+    search_in(*search_folders(document.content, Path(document.file)))
     problems = [*document.problems, *structural_problems(document)]
     cells = expand(document, problems)
     if problems:
         raise InputError(sorted(dict.fromkeys(problems), key=lambda problem: problem.line or 0))
     suite = Suite.model_validate(document.content)
     return LoadedSuite(suite, cells, suite.resources, Path(document.file))
+
+
+def search_folders(content: object, file: Path) -> tuple[str, ...]:
+    """Where the architectures that a suite imports may be, besides python's own path.
+
+    The folder that one is in and the suite's own; none where the suite imports nothing.
+    """
+    grid = content.get("grid") if isinstance(content, Mapping) else None
+    listed = grid.get("architectures") if isinstance(grid, Mapping) else None
+    written = listed if isinstance(listed, list) else []
+    imports = any(
+        IMPORT in one if isinstance(one, Mapping) else isinstance(one, str) and ":" in one
+        for one in written
+    )
+    return (str(Path.cwd()), str(file.parent.absolute())) if imports else ()
 
 
 def find(path_or_name: str | os.PathLike[str], folder: Path | None = None) -> Path:

@@ -16,6 +16,7 @@ from harness.registry import (
     Entry,
     Nested,
     UnresolvedError,
+    by_name,
     get,
     resolve,
     written_out,
@@ -92,6 +93,7 @@ def _check_any(
 def _check(
     axis: str, pattern: object, key: Key, document: Document, problems: list[Problem]
 ) -> None:
+    pattern = by_name(axis, pattern)
     name = pattern.get("name") if isinstance(pattern, Mapping) else pattern
     if not isinstance(name, str):
         what = axis.replace("_", " ")
@@ -138,7 +140,7 @@ def nested_axis(axis: str, name: str, parameter: str) -> str | None:
 
 
 def _any_of(axis: str, patterns: list[Any], choice: Choice) -> bool:
-    return any(_matches(axis, pattern, choice) for pattern in patterns)
+    return any(_matches(axis, by_name(axis, pattern), choice) for pattern in patterns)
 
 
 def _matches(axis: str, pattern: Any, choice: Choice) -> bool:

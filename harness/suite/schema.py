@@ -2,7 +2,15 @@
 
 from typing import Any
 
-from harness.registry import PRESET, choice_schema, get, names, preset_schema, value_or_list
+from harness.registry import (
+    PRESET,
+    choice_schema,
+    get,
+    imported_schemas,
+    names,
+    preset_schema,
+    value_or_list,
+)
 from harness.suite.model import ENTRIES, Suite, Training
 from harness.suite.rules import AXES, nested_axis
 
@@ -69,4 +77,4 @@ def _pattern(axis: str) -> dict[str, Any]:
                 "additionalProperties": False,
             }
         )
-    return value_or_list({"anyOf": forms})
+    return value_or_list({"anyOf": [*forms, *imported_schemas(axis)]})

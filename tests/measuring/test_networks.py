@@ -158,9 +158,12 @@ def test_spectra_within_the_limits_of_a_graphics_card(monkeypatch: pytest.Monkey
     assert_close(ours, each(pack, spectra, "float64", x), 1e-9)
 
 
+LOOKS_INSIDE = {"layer_profile"}
+"""Probes that ask for a network's layers, which several networks made one have not."""
 PROBES = {
     name: registry.resolve("probe", {"name": name, SIZES.get(name, "points"): 4})
     for name in registry.names("probe")
+    if name not in LOOKS_INSIDE
 }
 
 

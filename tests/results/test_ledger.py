@@ -75,5 +75,5 @@ def test_a_file_of_another_schema_version_is_named(tmp_path: Path) -> None:
     table = pq.read_table(file)
     file.unlink()
     pq.write_table(table.replace_schema_metadata({"innbench.schema": "99"}), file)
-    with pytest.raises(InputError, match="has version 99; this innbench reads schema version 2"):
+    with pytest.raises(InputError, match=r"has schema version 99, .* reads schema version 2;"):
         read_record(tmp_path, "demo", given.cell_id)

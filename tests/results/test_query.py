@@ -2,15 +2,20 @@
 
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 
 from harness import resources
 from harness.errors import InputError
+from harness.leaderboard.entrants import read_scores
 from harness.record import Measurement, NumberStatus, Status
+from harness.results.ledger import read_record
 from harness.results.query import VIEWS, connect
+from harness.results.sandbox import run_sql
 from harness.results.writer import commit, record_attempt
 from tests.results.records import attempt, fill, measurement, record, with_measurements
 
@@ -153,6 +158,38 @@ def test_a_folder_that_is_no_store(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="it is a file"):
         connect(tmp_path / "file")
+
+
+def written_before(path: Path) -> None:
+    """As the first version of the schema had it: without layers."""
+    table = pq.read_table(path).drop_columns(["layers"])
+    path.unlink()
+    pq.write_table(table.replace_schema_metadata({b"innbench.schema": b"1"}), path)
+
+
+def _sql(store: Path, _: str) -> None:
+    run_sql(store, "select * from layers")
+
+
+def _leaderboard(store: Path, _: str) -> None:
+    read_scores(store, "demo", "select *, unnest(layers) from stored.cells")
+
+
+def _record(store: Path, cell: str) -> None:
+    read_record(store, "demo", cell)
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["the first file", "a later one"])
+@pytest.mark.parametrize("read", [_sql, _leaderboard, _record])
+def test_a_file_of_an_older_version_is_named_with_what_to_do(
+    tmp_path: Path, number: int, read: Callable[[Path, str], None]
+) -> None:
+    fill(tmp_path, "demo", [record(seed=1), record(seed=2)])
+    path = sorted(tmp_path.rglob("*.parquet"))[number]
+    written_before(path)
+    said = f"{path} has schema version 1, and this innbench reads schema version 2; read the store"
+    with pytest.raises(InputError, match=re.escape(said)):
+        read(tmp_path, path.stem)
 
 
 def test_nothing_is_fetched_from_the_network(store: Path) -> None:

@@ -79,6 +79,9 @@ class MaskedAutoregressive(Bijection):
             log_det = log_det + log_derivative.squeeze(1)
         return x, log_det, reports
 
+    def scales(self, x: Tensor, context: Tensor | None = None) -> Tensor | None:
+        return self.transformer.scales(x, self.network(x, context))
+
     def bounds(self, box: Box | None = None) -> BiLipschitz:
         """The best of what :mod:`~harness.bijections.autoregressive.triangular` proves.
 

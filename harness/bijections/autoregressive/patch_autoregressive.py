@@ -79,6 +79,12 @@ class PatchAutoregressive(Bijection):
             log_det = log_det + sum_per_sample(log_derivative)
         return self._in_order(torch.stack(patches, dim=2)), log_det, reports
 
+    def scales(self, x: Tensor, context: Tensor | None = None) -> Tensor | None:
+        self._check(x)
+        x = self._in_order(x)
+        found = self.transformer.scales(x, self.network(x.transpose(1, 2)).transpose(1, 2))
+        return None if found is None else found.flatten(1)
+
     def bounds(self, box: Box | None = None) -> BiLipschitz:
         """By :func:`by_coupling`, of T patches in turn.
 

@@ -96,6 +96,11 @@ class Coupling(Bijection):
         changed, log_derivative, report = self.transformer.inverse_with_convergence(changed, h)
         return self.join(kept, changed), sum_per_sample(log_derivative), report
 
+    def scales(self, x: Tensor, context: Tensor | None = None) -> Tensor | None:
+        kept, changed = self.split(x)
+        found = self.transformer.scales(changed, self._condition(kept, changed, context))
+        return None if found is None else found.flatten(1)
+
     def _boxes(self, box: Box) -> tuple[Box, Box, Box]:
         """Boxes of the kept part, of the changed part and of the conditioner's output."""
         ends = [self.split(end.unsqueeze(0)) for end in box]

@@ -27,6 +27,8 @@ class ActNorm(Bijection):
             another dimension 1 or another dtype.
     """
 
+    is_affine = True
+
     def __init__(self, channels: int, smallest: float = 0.1) -> None:
         super().__init__()
         check_channels(self, channels)
@@ -73,6 +75,9 @@ class ActNorm(Bijection):
             return (x + shift) * log.exp()
 
         return box.each(scaled)
+
+    def scales(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.log_scale.exp().expand(len(x), -1)
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:

@@ -33,6 +33,7 @@ class BatchNorm(Bijection):
             (0, 1]; in a call, the input has another dimension 1 or another dtype.
     """
 
+    is_affine = True
     mean: Tensor
     variance: Tensor
 
@@ -86,6 +87,9 @@ class BatchNorm(Bijection):
             return (x - along_channels(mean, x)) * along_channels(gain, x) + along_channels(bias, x)
 
         return box.each(moved)
+
+    def scales(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self._log_gain().exp().expand(len(x), -1)
 
     @torch.no_grad()
     def update(self, x: Tensor, momentum: float | None = None) -> None:

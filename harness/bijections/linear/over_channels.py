@@ -26,6 +26,8 @@ class LinearOverChannels(Bijection):
             another dtype.
     """
 
+    is_affine = True
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         check_channels(self, channels)
@@ -89,6 +91,15 @@ class LinearOverChannels(Bijection):
         # Of an image, each pixel is a vector of channels.
         columns = box.each(lambda x: x.flatten(2)) if box.lower.ndim > 1 else box
         return columns.linear(self.weight()).each(lambda y: y.reshape(1, *box.lower.shape))
+
+    @torch.no_grad()
+    def scales(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """The singular values of W, the greatest first; NaN of a network that diverged."""
+        weight = self.weight()
+        if not weight.isfinite().all():  # LAPACK fails on it
+            return weight.new_full((len(x), self.channels), torch.nan)
+        values: Tensor = torch.linalg.svdvals(weight)
+        return values.expand(len(x), -1)
 
     def is_finite(self) -> bool:
         """Whether every parameter is; of a network that diverged nothing is bounded."""

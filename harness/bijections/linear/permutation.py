@@ -19,6 +19,7 @@ class Permutation(Bijection):
             another dimension 1.
     """
 
+    is_affine = True
     index: Tensor
     inverse_index: Tensor
 

@@ -27,6 +27,8 @@ class Scaling(Bijection):
             has another dimension 1 or another dtype.
     """
 
+    is_affine = True
+
     def __init__(self, channels: int, floor: float = 0.1) -> None:
         super().__init__()
         check_channels(self, channels)
@@ -61,6 +63,9 @@ class Scaling(Bijection):
     def image(self, box: Box) -> Box:
         scale = self.scale().detach().double()
         return box.each(lambda x: x * along_channels(scale, x))
+
+    def scales(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.scale().expand(len(x), -1)
 
 
 def along_channels(parameter: Tensor, x: Tensor) -> Tensor:

@@ -46,6 +46,10 @@ class Logit(Bijection):
         log_slope = F.logsigmoid(y) + F.logsigmoid(-y) - math.log1p(-2 * self.alpha)
         return x, sum_per_sample(log_slope)
 
+    def scales(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        p, q = self._probabilities(x)
+        return ((1 - 2 * self.alpha) / (p * q)).flatten(1)
+
     def bounds(self, box: Box | None = None) -> BiLipschitz:
         """The Jacobian is diagonal and dy/dx convex with its least value ``4 (1 - 2α)`` at 1/2.
 

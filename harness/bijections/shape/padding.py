@@ -29,6 +29,8 @@ class ZeroPadding(Bijection):
             dimension 1.
     """
 
+    is_affine = True
+
     def __init__(self, channels: int, extra: int) -> None:
         super().__init__()
         check_channels(self, channels)

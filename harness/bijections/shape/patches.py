@@ -22,6 +22,8 @@ class Patches(Bijection):
             and width; in a call, the input has another shape.
     """
 
+    is_affine = True
+
     def __init__(self, shape: Shape, size: int) -> None:
         super().__init__()
         channels, height, width = check_image("Patches", shape)

@@ -17,6 +17,8 @@ class Flatten(Bijection):
         ValueError: A size is below 1; in a call, the input has another shape.
     """
 
+    is_affine = True
+
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         if min(shape, default=1) < 1:
@@ -44,6 +46,8 @@ class Squeeze(Bijection):
     Raises:
         ValueError: In a call, the input is no batch of images, or its height or width is odd.
     """
+
+    is_affine = True
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if x.ndim != 4 or x.shape[2] % 2 or x.shape[3] % 2:

@@ -53,6 +53,10 @@ class Transformer(nn.Module):
         x, log_derivative = self.inverse(y, h)
         return x, log_derivative, Convergence.closed_form(y)
 
+    def scales(self, x: Tensor, h: Tensor) -> Tensor | None:
+        """``dy/dx`` of each entry, of x's shape; ``None`` where it is 1 whatever h is."""
+        return self(x, h)[1].exp()  # type: ignore[no-any-return]
+
     def gradients(
         self, x: Tensor, h: Tensor, by_y: Tensor, by_log: Tensor
     ) -> tuple[Tensor, Tensor]:
@@ -103,6 +107,9 @@ class Additive(Transformer):
 
     def inverse(self, y: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         return y - h, torch.zeros_like(y)
+
+    def scales(self, x: Tensor, h: Tensor) -> None:
+        return None
 
     def gradients(
         self, x: Tensor, h: Tensor, by_y: Tensor, by_log: Tensor

@@ -1,0 +1,1 @@
+"""``innbench diagnose``: the probes on one network of anybody's, and what they say of it."""
