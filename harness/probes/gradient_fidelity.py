@@ -19,7 +19,7 @@ from harness.precisions import (
     UnsupportedError,
     WantedPrecisions,
 )
-from harness.probes.subject import Probe, Subject
+from harness.probes.subject import Inputs, Probe, Subject
 from harness.probes.summary import Summary
 from harness.record import LayerMeasurement, Measurement
 from harness.registry import entry
@@ -104,9 +104,10 @@ def gradient_fidelity(
     over those that are finite, ``_non_finite_fraction`` of those of which a gradient is not, for
     one such sample makes its whole batch useless, and in view ``layers`` the worst of each layer's
     own parameters. Any other way than autograd is also held against autograd in the same precision
-    (``…_against_autograd_…``), which rounding does not tell apart. The fractions of float64 say
-    where the reference is none. Cost: two passes a sample, once alone and once in its batch, in
-    every precision and in float64.
+    (``…_against_autograd_…``), which rounding does not tell apart. Of autograd in float64 there is
+    the fraction alone: where the reference itself is lost. A network without parameters has no
+    gradient, and nothing is measured. Cost: two passes a sample, once alone and once in
+    its batch, in every precision and in float64.
     """
 
     async def probe(subject: Subject, generator: torch.Generator) -> list[Measurement]:
@@ -117,26 +118,38 @@ def gradient_fidelity(
         of_each = {way: functools.partial(_of_samples, way, subject.loss) for way in WAYS}
         of_batch = {way: functools.partial(_of_batch, way, subject.loss) for way in WAYS}
         wanted = dict.fromkeys(("float64", *precisions))
+        single, of_set = subject.inputs.first(points)
+        chunks = torch.split(single, max(1, AT_ONCE // size))
+        whole, of_batches = _batches(subject.inputs, batches, batch_size)
         measured: list[Measurement] = []
-        for name, inputs in subject.inputs.sets.items():
-            single = torch.split(inputs[:points], max(1, AT_ONCE // size))
-            whole = torch.split(inputs[: batches * batch_size], batch_size)
-            for what, asked, chunks in (("sample", of_each, single), ("batch", of_batch, whole)):
-                rows: dict[_Kind, list[_Rows | None]] = {
-                    k: [] for p in precisions for k in _kinds(p)
+        for what, asked, given, places in (
+            ("sample", of_each, chunks, of_set),
+            ("batch", of_batch, whole, of_batches),
+        ):
+            rows: dict[_Kind, list[_Rows | None]] = {k: [] for p in precisions for k in _kinds(p)}
+            for x in given:
+                found = {
+                    (way, precision): await _answered(subject, function, precision, x)
+                    for precision in wanted
+                    for way, function in asked.items()
                 }
-                for chunk in chunks:
-                    found = {
-                        (way, precision): await _answered(subject, function, precision, chunk)
-                        for precision in wanted
-                        for way, function in asked.items()
-                    }
-                    for kind, of_kind in rows.items():
-                        of_kind.append(_compared(found[kind.tested], found[kind.against], parts))
                 for kind, of_kind in rows.items():
+                    of_kind.append(_compared(found[kind.tested], found[kind.against], parts))
+            for kind, of_kind in rows.items():
+                metric, table = f"{kind.metric}_{what}", _joined(of_kind)
+                for name, place in places.items():
                     precision = kind.tested[1]
                     summary = Summary("gradient_fidelity", name, precision, subject.inputs.step)
-                    measured += _summarized(f"{kind.metric}_{what}", of_kind, summary, parts)
+                    if table is None:
+                        count = place.stop - place.start
+                        measured.append(
+                            summary.unsupported(f"{metric}_angle_degrees_median", count)
+                        )
+                        continue
+                    ours = _Rows(*(column[place] for column in table))
+                    measured.append(ours.lost(metric, 0, summary))
+                    if kind.tested != kind.against:
+                        measured += ours.apart(metric, parts, summary)
         return measured
 
     return probe
@@ -177,6 +190,46 @@ class _Rows(NamedTuple):
     error: Tensor
     finite: Tensor
 
+    def lost(self, metric: str, column: int, summary: Summary) -> Measurement:
+        """The fraction of gradients that are not finite."""
+        fraction = 1 - float(self.finite[:, column].double().mean())
+        return summary.one(f"{metric}_non_finite_fraction", fraction, len(self.finite))
+
+    def apart(self, metric: str, parts: list[Group], summary: Summary) -> list[Measurement]:
+        """How far they are from the others: of all parameters, and the worst of each group."""
+        measured: list[Measurement] = []
+        numbers = {"angle_degrees": self.degrees, "relative_error": self.error}
+        for name, values in numbers.items():
+            # What is lost is counted of the gradients themselves.
+            measured += summary.errors(f"{metric}_{name}", values[:, 0])[:-1]
+        for column, part in enumerate(parts, 1):
+            of_part = [self.lost(metric, column, summary)]
+            for name, values in numbers.items():
+                *_, worst, _ = summary.errors(f"{metric}_{name}", values[:, column])
+                of_part.append(worst)
+            measured += [LayerMeasurement.on(one, part.place, part.block) for one in of_part]
+        return measured
+
+
+def _joined(rows: list[_Rows | None]) -> _Rows | None:
+    there = [one for one in rows if one is not None]
+    if len(there) < len(rows):
+        return None
+    return _Rows(*(torch.cat(column) for column in zip(*there, strict=True)))
+
+
+def _batches(
+    inputs: Inputs, batches: int, batch_size: int
+) -> tuple[list[Tensor], dict[str, slice]]:
+    """Batches of every set, and which of them are a set's."""
+    found: list[Tensor] = []
+    places = {}
+    for name, x in inputs.sets.items():
+        begin = len(found)
+        found += torch.split(x[: batches * batch_size], batch_size)
+        places[name] = slice(begin, len(found))
+    return found, places
+
 
 def _compared(u: Gradient | None, v: Gradient | None, parts: list[Group]) -> _Rows | None:
     if u is None or v is None:
@@ -192,32 +245,3 @@ def _compared(u: Gradient | None, v: Gradient | None, parts: list[Group]) -> _Ro
 
 def _flat(gradient: Gradient, names: tuple[str, ...]) -> Tensor:
     return torch.cat([gradient[name].flatten(1).double() for name in names], 1)
-
-
-def _summarized(
-    metric: str,
-    rows: list[_Rows | None],
-    summary: Summary,
-    parts: list[Group],
-) -> list[Measurement]:
-    there = [one for one in rows if one is not None]
-    if len(there) < len(rows):
-        return [summary.unsupported(f"{metric}_angle_degrees_median", 0)]
-    degrees, error, finite = (torch.cat(column) for column in zip(*there, strict=True))
-    count = len(finite)
-    measured = []
-    for what, values in (("angle_degrees", degrees), ("relative_error", error)):
-        # The fraction of comparisons is another one: here the gradient itself is what is lost.
-        measured += summary.errors(f"{metric}_{what}", values[:, 0])[:-1]
-    lost = 1 - finite.double().mean(0)
-    measured.append(summary.one(f"{metric}_non_finite_fraction", float(lost[0]), count))
-    for number, part in enumerate(parts, 1):
-        of_part = [
-            *(
-                summary.errors(f"{metric}_{what}", values[:, number])[2]
-                for what, values in (("angle_degrees", degrees), ("relative_error", error))
-            ),
-            summary.one(f"{metric}_non_finite_fraction", float(lost[number]), count),
-        ]
-        measured += [LayerMeasurement.on(one, part.place, part.block) for one in of_part]
-    return measured

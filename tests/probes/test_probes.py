@@ -13,20 +13,28 @@ from harness.bijections.linear.actnorm import ActNorm
 from harness.bijections.residual.lipschitz_network import LipschitzNetwork
 from harness.bijections.residual.residual import Residual
 from harness.probes.subject import Inputs
-from harness.record import Measurement, NumberStatus
+from harness.record import LayerMeasurement, Measurement, NumberStatus
 from harness.seeding import generator
 from tests.networks import cases, gaussian, network
 from tests.probing import inputs_in_a_cube, probed
 
 Found = dict[tuple[str, str, str], Measurement]
 
+SMALL: dict[str, dict[str, object]] = {"attack": {"steps": 1, "norms": ["l2"]}}
+"""Settings that cost less than the defaults."""
+
 
 def measure(probe: str, flow: Bijection, inputs: Inputs) -> Found:
-    found = probed(registry.resolve("probe", probe), flow, inputs, generator(0, "probe"))
-    keyed = {(m.metric, m.inputs, m.precision): m for m in found}
+    choice = registry.resolve("probe", {"name": probe, **SMALL.get(probe, {})})
+    found = probed(choice, flow, inputs, generator(0, "probe"))
+    keyed = {(metric_of(m), m.inputs, m.precision): m for m in found}
     assert len(keyed) == len(found), "a measurement is there twice"
     assert all(m.probe == probe and m.step == inputs.step for m in found)
     return keyed
+
+
+def metric_of(m: Measurement) -> str:
+    return f"{m.metric} of layer {m.layer}" if isinstance(m, LayerMeasurement) else m.metric
 
 
 def inputs_of(x: Tensor, **more: Tensor) -> Inputs:
