@@ -37,7 +37,7 @@ def _direction(u: Tensor) -> Tensor:
     u = u / largest.where(largest > 0, torch.ones_like(largest))
     norm = _norm(u).unsqueeze(-1)
     # Of an entry that is not finite the norm is NaN, or inf over inf has made it so.
-    return u / norm.where(norm > 0, torch.ones_like(norm)) if u.shape[-1] else u
+    return u / norm.where(norm > 0, torch.ones_like(norm))
 
 
 def _norm(u: Tensor) -> Tensor:
