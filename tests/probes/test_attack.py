@@ -147,14 +147,17 @@ def test_both_look_at_as_many_points_and_all_lie_in_the_ball(
         for kind_of in (True, False)
     )
     assert len(ascending) == len(random) == 3 * (4 + 1)
-    lengths = {
-        "linf": lambda delta: delta.abs().amax(-1),
-        "l2": lambda delta: delta.norm(dim=-1) / 2,
-    }[norm]
+
+    def lengths(delta: Tensor) -> Tensor:
+        if norm == "linf":
+            return torch.amax(delta.abs(), -1)
+        halved: Tensor = torch.linalg.vector_norm(delta, dim=-1) / 2
+        return halved
+
     for points in (ascending, random):
         assert float(lengths(points).max()) <= 0.2 * (1 + 1e-5)
         of_all = points.flatten(0, 1)
-        assert len(of_all.unique(dim=0)) > 0.9 * len(of_all), "it stands still"
+        assert len(torch.unique(of_all, dim=0)) > 0.9 * len(of_all), "it stands still"
     # Uniform: of the ball the median length is 2^(-1/4) of its radius.
     assert float(lengths(random).median()) == pytest.approx(0.2 * 2 ** (-1 / 4), rel=0.08)
 

@@ -74,7 +74,7 @@ def _turned(flow: Bijection, loss: Loss, x: Tensor) -> Mapping[str, Tensor]:
     other -= (other @ flat) / (flat @ flat) * flat
     other *= flat.norm() / other.norm()
     turned = 2 * (math.cos(1e-6) * flat + math.sin(1e-6) * other)
-    parts = turned.split([one.numel() for one in found.values()])
+    parts = torch.split(turned, [one.numel() for one in found.values()])
     return {n: p.view_as(found[n]) for n, p in zip(found, parts, strict=True)}
 
 

@@ -81,7 +81,9 @@ def test_what_is_left_out_has_the_documented_defaults(tmp_path: Path) -> None:
     assert cell.regularizer.name == "none"
     assert cell.seed == 0
     assert {p.name for p in cell.probes} == {
+        "attack",
         "bi_lipschitz",
+        "gradient_fidelity",
         "log_det",
         "reconstruction",
         "sampling",
