@@ -13,10 +13,7 @@ def angle(u: Tensor, v: Tensor) -> Tensor:
     right one, for of the direction nothing is left. NaN where a gradient is not finite.
     """
     u, v = _direction(u.double()), _direction(v.double())
-    apart, together = _norm(u - v), _norm(u + v)
-    found = 2 * torch.atan2(apart, together)
-    both_zero = (u == 0).all(-1) & (v == 0).all(-1)
-    return found.where(~both_zero, torch.zeros_like(found))
+    return 2 * torch.atan2(_norm(u - v), _norm(u + v))
 
 
 def relative_error(u: Tensor, reference: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from harness.seeding import generator
 from tests.networks import gaussian
 from tests.probing import inputs_in_a_cube, probed
 
-SETTINGS = {"points": 8, "batches": 4, "batch_size": 4}
+SETTINGS = {"points": 8, "batches": 4, "batch_size": 3}
 
 
 def measure(
