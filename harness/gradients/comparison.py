@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor
 
+SHORT, LONG = 1e-140, 1e140
+"""Between these lengths no square of a float64 overflows, and none that matters vanishes."""
+
 
 def angle(u: Tensor, v: Tensor) -> Tensor:
     """``2 atan2(‖û - v̂‖, ‖û + v̂‖)`` with ``û = u / ‖u‖``, in radians: ``(…, N), (…, N) → (…)``.
@@ -29,11 +32,14 @@ def relative_error(u: Tensor, reference: Tensor) -> Tensor:
 
 
 def _direction(u: Tensor) -> Tensor:
-    """``u / ‖u‖``, 0 of 0; no square overflows or vanishes."""
-    largest = u.abs().amax(-1, keepdim=True)
-    u = u / largest.where(largest > 0, torch.ones_like(largest))
+    """``u / ‖u‖``, 0 of 0."""
     norm = _norm(u).unsqueeze(-1)
-    # Of an entry that is not finite the norm is NaN, or inf over inf has made it so.
+    if not bool(((norm > SHORT) & (norm < LONG)).all()):
+        # A square may have overflowed or vanished.
+        largest = u.abs().amax(-1, keepdim=True)
+        u = u / largest.where(largest > 0, torch.ones_like(largest))
+        norm = _norm(u).unsqueeze(-1)
+    # Of an entry that is not finite the norm is NaN, or inf over inf makes it so.
     return u / norm.where(norm > 0, torch.ones_like(norm))
 
 

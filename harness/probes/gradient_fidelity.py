@@ -91,7 +91,7 @@ def _cost(parameters: Mapping[str, Any], dimension: int, sets: int) -> int:
 @entry(version=1, cost=_cost)
 def gradient_fidelity(
     *,
-    points: Annotated[int, Field(ge=1)] = 32,
+    points: Annotated[int, Field(ge=1)] = 16,
     batches: Annotated[int, Field(ge=1)] = 4,
     batch_size: Annotated[int, Field(ge=1)] = 64,
     precisions: WantedPrecisions = USUAL,
@@ -234,7 +234,8 @@ def _batches(
 def _compared(u: Gradient | None, v: Gradient | None, parts: list[Group]) -> _Rows | None:
     if u is None or v is None:
         return None
-    columns = [tuple(u), *(part.names for part in parts)]
+    # Of the reference itself no more is asked than whether it is lost.
+    columns = [tuple(u)] if u is v else [tuple(u), *(part.names for part in parts)]
     pairs = [(_flat(u, names), _flat(v, names)) for names in columns]
     return _Rows(
         torch.stack([angle(*pair).rad2deg() for pair in pairs], 1),
