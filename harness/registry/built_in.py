@@ -44,7 +44,9 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "two_moons": "harness.datasets.two_moons:two_moons",
     },
     "probe": {
+        "attack": "harness.probes.attack:attack",
         "bi_lipschitz": "harness.probes.bi_lipschitz:bi_lipschitz",
+        "gradient_fidelity": "harness.probes.gradient_fidelity:gradient_fidelity",
         "layer_profile": "harness.probes.layer_profile:layer_profile",
         "log_det": "harness.probes.log_det:log_det",
         "reconstruction": "harness.probes.reconstruction:reconstruction",

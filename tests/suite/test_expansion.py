@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from harness.registry import Choice
+from harness.registry import Choice, names
 from harness.suite import Cell, Training
 from tests.suite.suite_text import SMALL, loaded
 
@@ -80,12 +80,7 @@ def test_what_is_left_out_has_the_documented_defaults(tmp_path: Path) -> None:
     assert cell.task.name == "density"
     assert cell.regularizer.name == "none"
     assert cell.seed == 0
-    assert {p.name for p in cell.probes} == {
-        "bi_lipschitz",
-        "log_det",
-        "reconstruction",
-        "sampling",
-    }
+    assert {p.name for p in cell.probes} == set(names("probe"))
     assert cell.training == Training(
         steps=300,
         batch_size=128,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from harness.registry import Choice, UnresolvedError, get, resolve
+from harness.registry import Choice, UnresolvedError, get, names, resolve
 from harness.suite import IDENTITY_VERSION, Cell, Training
 from tests.suite.suite_text import SMALL, loaded
 
@@ -149,7 +149,7 @@ SPELLINGS: list[Callable[[str], str]] = [
         f"{text}training: {{steps: [1]}}\n"
         "overrides: [{match: {seed: 0}, training: {steps: 300}}]"
     ),
-    lambda text: f"{text}probes: [sampling, log_det, reconstruction, bi_lipschitz]",
+    lambda text: f"{text}probes: [{', '.join(reversed(names('probe')))}]",
     lambda text: f"{text}task: {{name: density}}",
 ]
 

@@ -1,0 +1,1 @@
+"""Gradients by a network's parameters: how they are made, and how far two of them are apart."""

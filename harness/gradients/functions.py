@@ -1,0 +1,95 @@
+"""The ways in which a gradient by the parameters is computed, by name."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from harness.bijections.base import Bijection
+
+Loss = Callable[[Bijection, Tensor], Tensor]
+Gradient = Mapping[str, Tensor]
+"""By the parameters' names; of single samples each ``(B, *shape)``."""
+GradientFunction = Callable[[Bijection, Loss, Tensor], Gradient]
+
+
+class Way(NamedTuple):
+    """One way to a gradient. None changes the network.
+
+    Attributes:
+        of_batch: The gradient of the loss of a batch.
+        of_samples: Those of the loss of each sample alone, stacked. Left out, each sample is given
+            to ``of_batch`` as a batch of one.
+    """
+
+    of_batch: GradientFunction
+    of_samples: GradientFunction | None = None
+
+
+def autograd(network: Bijection, loss: Loss, x: Tensor) -> Gradient:
+    """By backpropagation, as training does: shapes are those of the parameters.
+
+    A parameter on which the loss does not depend has the gradient 0.
+    """
+    with torch.enable_grad():
+        weights = {name: p.detach().requires_grad_() for name, p in network.named_parameters()}
+        value = functional_call(_Of(network, loss), _inside(weights), (x,))
+        if not value.requires_grad:
+            return {name: torch.zeros_like(weight) for name, weight in weights.items()}
+        found = torch.autograd.grad(value, list(weights.values()), materialize_grads=True)
+    return dict(zip(weights, found, strict=True))
+
+
+def autograd_of_samples(network: Bijection, loss: Loss, x: Tensor) -> Gradient:
+    """Of all samples at once, by ``vmap`` of ``grad``.
+
+    Raises:
+        RuntimeError: The network or the loss branches on data, or does what ``vmap`` cannot.
+    """
+    weights = {name: p.detach() for name, p in network.named_parameters()}
+    module = _Of(network, loss)
+
+    def of_one(weights: dict[str, Tensor], sample: Tensor) -> Tensor:
+        value: Tensor = functional_call(module, _inside(weights), (sample.unsqueeze(0),))
+        return value
+
+    found: Gradient = torch.vmap(torch.func.grad(of_one), (None, 0))(weights, x)
+    return found
+
+
+def of_samples(way: Way, network: Bijection, loss: Loss, x: Tensor) -> Gradient:
+    """The gradient of each sample's own loss, ``(B, *shape)`` each.
+
+    All at once where that works, else one by one, which is exact for any network: where a forward
+    pass branches on data, each sample takes its own branch.
+    """
+    if way.of_samples is not None:
+        try:
+            return way.of_samples(network, loss, x)
+        except RuntimeError:  # one by one it works, or says better why not
+            pass
+    single = [way.of_batch(network, loss, sample.unsqueeze(0)) for sample in x]
+    return {name: torch.stack([one[name] for one in single]) for name in single[0]}
+
+
+class _Of(torch.nn.Module):
+    """The loss of a network, as a module whose weights ``functional_call`` can replace."""
+
+    def __init__(self, network: Bijection, loss: Loss) -> None:
+        super().__init__()
+        self.network, self._loss = network, loss
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._loss(self.network, x)
+
+
+def _inside(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"network.{name}": weight for name, weight in weights.items()}
+
+
+REFERENCE = "autograd"
+"""The way whose gradient in float64 all others are held against."""
+WAYS: dict[str, Way] = {REFERENCE: Way(autograd, autograd_of_samples)}
+"""A new way to a gradient is one line here, and ``gradient_fidelity`` then measures it."""
