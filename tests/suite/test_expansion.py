@@ -82,6 +82,7 @@ def test_what_is_left_out_has_the_documented_defaults(tmp_path: Path) -> None:
     assert cell.seed == 0
     assert {p.name for p in cell.probes} == {
         "bi_lipschitz",
+        "layer_profile",
         "log_det",
         "reconstruction",
         "sampling",

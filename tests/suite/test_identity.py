@@ -149,7 +149,7 @@ SPELLINGS: list[Callable[[str], str]] = [
         f"{text}training: {{steps: [1]}}\n"
         "overrides: [{match: {seed: 0}, training: {steps: 300}}]"
     ),
-    lambda text: f"{text}probes: [sampling, log_det, reconstruction, bi_lipschitz]",
+    lambda text: f"{text}probes: [sampling, log_det, reconstruction, bi_lipschitz, layer_profile]",
     lambda text: f"{text}task: {{name: density}}",
 ]
 
