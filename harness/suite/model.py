@@ -17,6 +17,9 @@ from harness.errors import Key
 
 NAME_PATTERN = r"^[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9_-])?$"
 MAX_SEED = 2**63 - 1
+USUAL_PROBES = ("bi_lipschitz", "log_det", "reconstruction", "sampling")
+"""What a suite measures that names no probes: those that cost less than training. A list, and not
+what the registry knows: a cell keeps its id when a probe is added."""
 
 
 class _Strict(BaseModel):
@@ -188,7 +191,7 @@ class Suite(_Strict):
         exclude: Cells that are left out.
         training: How cells are trained; a list as a value expands like the grid's.
         overrides: Other training settings for some cells; later ones win.
-        probes: What is measured of each cell; all built-in probes if left out.
+        probes: What is measured of each cell; :data:`USUAL_PROBES` if left out.
         resources: What one cell takes while it runs.
     """
 
@@ -209,19 +212,13 @@ class Suite(_Strict):
     )
     probes: Annotated[list[Annotated[Any, Entries("probe", "settled")]], Field(min_length=1)] = (
         Field(
-            default_factory=lambda: list(_built_in_probes()),
-            description="What is measured of each cell; all built-in probes if left out.",
+            default_factory=lambda: list(USUAL_PROBES),
+            description=f"What is measured of each cell; {', '.join(USUAL_PROBES)} if left out.",
         )
     )
     resources: Resources = Field(
         default_factory=Resources, description="What one cell takes while it runs."
     )
-
-
-def _built_in_probes() -> list[str]:
-    from harness.registry import BUILT_IN  # noqa: PLC0415 - read when asked, not at import
-
-    return sorted(BUILT_IN["probe"])
 
 
 MODELS: dict[Key, type[BaseModel]] = {

@@ -1,7 +1,8 @@
 from pathlib import Path
 
-from harness.registry import Choice, names
+from harness.registry import Choice
 from harness.suite import Cell, Training
+from harness.suite.model import USUAL_PROBES
 from tests.suite.suite_text import SMALL, loaded
 
 EXAMPLE = """
@@ -80,7 +81,7 @@ def test_what_is_left_out_has_the_documented_defaults(tmp_path: Path) -> None:
     assert cell.task.name == "density"
     assert cell.regularizer.name == "none"
     assert cell.seed == 0
-    assert {p.name for p in cell.probes} == set(names("probe"))
+    assert {p.name for p in cell.probes} == set(USUAL_PROBES)
     assert cell.training == Training(
         steps=300,
         batch_size=128,

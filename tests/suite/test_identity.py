@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from harness.registry import Choice, UnresolvedError, get, names, resolve
+from harness.registry import Choice, UnresolvedError, get, resolve
 from harness.suite import IDENTITY_VERSION, Cell, Training
+from harness.suite.model import USUAL_PROBES
 from tests.suite.suite_text import SMALL, loaded
 
 
@@ -149,7 +150,7 @@ SPELLINGS: list[Callable[[str], str]] = [
         f"{text}training: {{steps: [1]}}\n"
         "overrides: [{match: {seed: 0}, training: {steps: 300}}]"
     ),
-    lambda text: f"{text}probes: [{', '.join(reversed(names('probe')))}]",
+    lambda text: f"{text}probes: [{', '.join(reversed(USUAL_PROBES))}]",
     lambda text: f"{text}task: {{name: density}}",
 ]
 
