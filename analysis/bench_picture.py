@@ -27,14 +27,14 @@ def main(results: Path, picture: Path) -> None:
     ratios = frame[frame["unit"] == "×"]
     if ratios.empty:
         sys.exit(f"{results} holds no ratios to draw")
-    settings = list(ratios["setting"].unique())
-    heights = [0.5 + 0.11 * len(ratios[ratios["setting"] == setting]) for setting in settings]
+    parts = [rows for _, rows in ratios.groupby(["group", "setting"], sort=False)]
+    heights = [0.5 + 0.11 * len(rows) for rows in parts]
     figure = Figure(figsize=(7.5, 1.0 + sum(heights)), layout="constrained")
     panels = figure.subplots(
-        len(settings), 1, squeeze=False, sharex=True, gridspec_kw={"height_ratios": heights}
+        len(parts), 1, squeeze=False, sharex=True, gridspec_kw={"height_ratios": heights}
     )
-    for axes, setting in zip(panels[:, 0], settings, strict=True):
-        panel(axes, ratios[ratios["setting"] == setting])
+    for axes, rows in zip(panels[:, 0], parts, strict=True):
+        panel(axes, rows)
     of, last = frame.iloc[0], panels[-1, 0]
     last.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
     last.set_xlabel(
@@ -45,7 +45,7 @@ def main(results: Path, picture: Path) -> None:
 
 
 def panel(axes: Axes, rows: pd.DataFrame) -> None:
-    """One setting: a line for each contender, a colour for each number of members."""
+    """One setting of one group: a line for each contender, a colour for each number of members."""
     subjects = list(rows.sort_values("members")["subject"].unique())
     contenders = list(rows["contender"].unique())
     colours = sns.color_palette("crest", len(subjects))

@@ -46,7 +46,10 @@ def exponential(free: Tensor) -> Tensor:
     Args:
         free: Shape ``(C, C)``; only what is below the diagonal counts.
     """
-    return orthonormalised(torch.linalg.matrix_exp(skew_symmetric(free)))
+    skew = skew_symmetric(free)
+    # In half precision torch 2.13 gives NaN or numbers from anywhere, and raises nothing.
+    wide = skew.float() if skew.dtype in (torch.bfloat16, torch.float16) else skew
+    return orthonormalised(torch.linalg.matrix_exp(wide).to(skew.dtype))
 
 
 def skew_symmetric(free: Tensor) -> Tensor:

@@ -180,6 +180,16 @@ def test_orthogonal_far_from_the_start_in_float32(
         assert torch.linalg.matrix_norm(w.T @ w - torch.eye(32), ord=2) < 1e-6
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("size", [2, 3, 8])
+def test_a_matrix_exponential_in_half_precision_is_that_of_float64(
+    dtype: torch.dtype, size: int
+) -> None:
+    free = torch.randn(size, size, generator=generator(0, "free")).to(dtype)
+    off = exponential(free).double() - exponential(free.double())
+    assert off.abs().max() < 4 * torch.finfo(dtype).eps  # NaN fails
+
+
 def test_the_range_of_the_scale_map_bounds_a_singular_value_decomposition() -> None:
     block = times(_perturbed(make({"name": "svd", "scale": {"name": "bounded_exp"}}, 5)), 1e3)
     assert block.bounds() == pytest.approx((2, 2))
