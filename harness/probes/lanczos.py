@@ -34,8 +34,12 @@ class Jacobian:
     respect to u, times v, is Jv, whatever u is. Cost of a product: two passes at most.
 
     Args:
-        function: ``(B, *shape) → (B, *shape)``, each sample by itself, twice differentiable.
+        function: ``(B, *shape) → (B, …)``, each sample by itself, twice differentiable.
         x: The points.
+
+    Attributes:
+        value: The function's.
+        columns: Of J: the dimensions of a point.
     """
 
     def __init__(self, function: Callable[[Tensor], Tensor], x: Tensor) -> None:
@@ -44,7 +48,7 @@ class Jacobian:
             self._y = function(self._x)
             self._u = torch.zeros_like(self._y, requires_grad=True)
             (self._pulled,) = torch.autograd.grad(self._y, self._x, self._u, create_graph=True)
-        self.value = self._y.detach()
+        self.value, self.columns = self._y.detach(), self._x[0].numel()
 
     def times(self, v: Tensor) -> Tensor:
         """``Jv``, of directions ``(B, D)``, likewise."""

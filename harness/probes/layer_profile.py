@@ -18,8 +18,7 @@ from harness.precisions import (
     WantedPrecisions,
 )
 from harness.probes.first_wrong import first_wrong, most_often
-from harness.probes.local import Local, local_by_products, local_by_svd
-from harness.probes.norm_of_jacobian import STEPS
+from harness.probes.local import STEPS, Local, local_by_products, local_by_svd
 from harness.probes.subject import Probe, Subject
 from harness.probes.summary import Summary
 from harness.probes.walk import Walk, there_and_back

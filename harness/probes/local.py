@@ -10,8 +10,11 @@ from harness.bijections.base import Bijection
 from harness.bijections.path import layers
 from harness.bijections.shape.factor_out import Beside
 from harness.probes.jacobian import spectra
-from harness.probes.norm_of_jacobian import TOLERANCE, norm_of_jacobian
+from harness.probes.lanczos import Jacobian, Largest, largest_singular_value
 from harness.probes.summary import per_sample_norm
+
+STEPS = 40
+TOLERANCE = 1e-3
 
 
 class Extremes(NamedTuple):
@@ -127,14 +130,22 @@ def _by_products(block: Bijection, x: Tensor, start: Tensor) -> Extremes:
     with torch.no_grad():
         y, _ = block(x)
         off = per_sample_norm(block.inverse(y)[0] - x)
-    forward = norm_of_jacobian(lambda x: block(x)[0], x, start)
-    inverse = norm_of_jacobian(lambda y: block.inverse(y)[0], y, start)
-    finite = forward.norm.isfinite() & inverse.norm.isfinite()
+    forward = _norm(Jacobian(lambda x: block(x)[0], x), start)
+    inverse = _norm(Jacobian(lambda y: block.inverse(y)[0], y), start)
+    finite = forward.value.isfinite() & inverse.value.isfinite()
     largest, smallest = (
-        torch.where(finite, end, torch.nan) for end in (forward.norm, inverse.norm.reciprocal())
+        torch.where(finite, end, torch.nan) for end in (forward.value, inverse.value.reciprocal())
     )
     is_inverse = off <= TOLERANCE * per_sample_norm(x)
-    return Extremes(largest, smallest, finite, forward.converged, inverse.converged & is_inverse)
+    return Extremes(largest, smallest, finite, _ended(forward), _ended(inverse) & is_inverse)
+
+
+def _norm(jacobian: Jacobian, start: Tensor) -> Largest:
+    return largest_singular_value(jacobian, start[:, : jacobian.columns], TOLERANCE, STEPS)
+
+
+def _ended(found: Largest) -> Tensor:
+    return (found.error <= TOLERANCE * found.value) | ~found.value.isfinite()
 
 
 def _ends(scales: Tensor | None, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
