@@ -106,8 +106,14 @@ def singular_values(flow: Bijection, x: Tensor) -> Tensor:
 
 
 def extremes(flow: Bijection, x: Tensor) -> tuple[float, float]:
+    """The largest σ_max, and 1/σ_min where float64 resolves it; 0 where it does so nowhere.
+
+    Below ``D ε σ_max`` σ_min is rounding: one machine's LAPACK has some number, another's 0.
+    """
     values = singular_values(flow, x).detach()
-    return float(values[:, 0].max()), float(1 / values[:, -1].min())
+    least = values.shape[1] * torch.finfo(torch.float64).eps * values[:, 0]
+    resolved = values[values[:, -1] > least, -1]
+    return float(values[:, 0].max()), float(1 / resolved.min()) if len(resolved) else 0.0
 
 
 def climbed(flow: Bijection, box: Box, x: Tensor, steps: int = 12) -> Tensor:
