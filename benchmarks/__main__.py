@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import overhead, results
+from benchmarks import overhead, results, spectra
 from benchmarks.inverse import compare as inverse
 from benchmarks.sweep import compare as sweep
 from benchmarks.table import table
@@ -15,6 +15,7 @@ from benchmarks.training import compare as training
 GROUPS = {
     "training": training.rows,
     "inverse": inverse.rows,
+    "spectra": spectra.rows,
     "sweep": sweep.rows,
     "overhead": overhead.rows,
 }

@@ -40,7 +40,7 @@ import pyarrow.parquet as pq
 from benchmarks.machine import machine
 from benchmarks.row import Row
 
-THREADS = {"training": 1, "inverse": 1, "sweep": 2, "overhead": 2}
+THREADS = {"training": 1, "inverse": 1, "spectra": 1, "sweep": 2, "overhead": 2}
 """Of a sweep: two cells at a time with one thread each, except for the loop in turn."""
 
 SCHEMA = pa.schema(

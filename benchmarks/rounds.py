@@ -11,14 +11,14 @@ def order(count: int, number: int) -> list[int]:
     return [(number + place) % count for place in range(count)]
 
 
-def seconds(work: Callable[[], None]) -> float:
+def seconds(work: Callable[[], object]) -> float:
     begun = time.perf_counter()
     work()
     return time.perf_counter() - begun
 
 
 def rounds(
-    title: str, works: Mapping[str, Callable[[], None]], count: int
+    title: str, works: Mapping[str, Callable[[], object]], count: int
 ) -> list[dict[str, float]]:
     """Seconds of each work in each round, after a round that does not count."""
     names = list(works)

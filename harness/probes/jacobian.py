@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from harness.bijections.base import Bijection
+from harness.probes.dense_convolution import DenseConvolutions
 
 LARGEST = 2**25
 """Most entries of the Jacobians that are held at a time: 256 MiB in float64."""
@@ -35,7 +36,8 @@ def jacobian(flow: Bijection, x: Tensor) -> Tensor:
         x: Inputs ``(B, *shape)`` of D dimensions each.
     """
     x = x.detach().requires_grad_()
-    y, _ = flow(x)
+    with DenseConvolutions():
+        y, _ = flow(x)
     y = y.flatten(1)
     dimension = y.shape[1]
     basis = torch.eye(dimension, dtype=y.dtype, device=y.device)
