@@ -11,7 +11,7 @@ from harness.registry import BUILT_IN, get, resolve
 from harness.suite.cell import Cell
 from harness.suite.choices import MAX_CELLS, Placed, distinct, settle, settle_as_is
 from harness.suite.document import Document
-from harness.suite.model import MAX_SEED, Training
+from harness.suite.model import MAX_SEED, USUAL_PROBES, Training
 from harness.suite.refusals import Combo, dataset_shapes, refused
 from harness.suite.rules import Rule, read_rule
 from harness.suite.settings import Written, trainings, written_settings
@@ -124,7 +124,7 @@ class _Expansion:
         return tuple(dict.fromkeys(seed for seed in _list(written) if type(seed) is int))
 
     def _probes(self) -> tuple[Placed, ...]:
-        written = self.document.content.get("probes", sorted(BUILT_IN["probe"]))
+        written = self.document.content.get("probes", list(USUAL_PROBES))
         found: dict[str, Placed] = {}
         for i, probe in enumerate(_list(written)):
             for one in settle_as_is("probe", probe, ("probes", i), self.document, self.problems):
