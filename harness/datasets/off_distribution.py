@@ -46,3 +46,9 @@ def off_distribution(
         for side in (100, 1000):
             sets[f"box_{side}"] = side * (2 * torch.rand(shape, generator=generator) - 1)
     return sets
+
+
+def off_distribution_names(dataset: Dataset) -> tuple[str, ...]:
+    """Names of the sets that :func:`off_distribution` makes of a dataset."""
+    none = torch.empty(0, *dataset.shape)
+    return tuple(off_distribution(dataset, none, 0, torch.Generator()))

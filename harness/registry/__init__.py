@@ -11,7 +11,17 @@ A plug-in that cannot be imported is reported by :func:`broken` and otherwise ig
 """
 
 from harness.registry.built_in import AXES, BUILT_IN
-from harness.registry.entry import PRESET, Choice, Combination, Entry, Shape, UnresolvedError, entry
+from harness.registry.entry import (
+    EVERY,
+    PRESET,
+    Choice,
+    Combination,
+    Entry,
+    Shape,
+    UnresolvedError,
+    entry,
+    is_stored,
+)
 from harness.registry.imported import IMPORT, is_imported, search_in
 from harness.registry.lookup import broken, get, names
 from harness.registry.schema import (
@@ -25,6 +35,7 @@ from harness.registry.settle import Nested, build, by_name, label, resolve, sett
 __all__ = [
     "AXES",
     "BUILT_IN",
+    "EVERY",
     "IMPORT",
     "PRESET",
     "Choice",
@@ -41,6 +52,7 @@ __all__ = [
     "get",
     "imported_schemas",
     "is_imported",
+    "is_stored",
     "label",
     "names",
     "preset_schema",

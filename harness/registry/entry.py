@@ -3,9 +3,9 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, JsonValue, create_model
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, create_model
 
 from harness.errors import Key, dotted
 
@@ -19,6 +19,8 @@ class Choice(BaseModel):
         name: The entry's name on its axis.
         version: The entry's version; it is raised when the same parameters give other numbers.
         parameters: All parameters, defaults included; a nested choice is a mapping of this shape.
+        every: Of a probe: it also runs before every so many training steps, from step 0 on; part
+            of the identity, and of the stored form, only where it is given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -26,6 +28,12 @@ class Choice(BaseModel):
     name: str
     version: int
     parameters: dict[str, JsonValue] = {}
+    every: int | None = Field(None, exclude_if=lambda every: every is None)
+
+
+def is_stored(value: object) -> bool:
+    """Whether a value has the form in which a :class:`Choice` is stored."""
+    return isinstance(value, Mapping) and set(value) - {EVERY} == {"name", "version", "parameters"}
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,12 @@ Factory = TypeVar("Factory", bound=Callable[..., Any])
 Presets = Mapping[str, Mapping[str, Any]]
 PRESET = "preset"
 """The key beside ``name`` that names a preset; no parameter may be called that."""
+EVERY = "every"
+"""The key beside a probe's ``name`` that says how often it runs during training; no parameter of a
+probe may be called that."""
+_EVERY = Annotated[
+    int, Field(ge=1, le=10**9, description="Also before every so many training steps, from 0 on.")
+]
 
 
 @dataclass(frozen=True)
@@ -59,7 +73,7 @@ class Entry:
         name: Its name there.
         version: Raised when the same parameters give other numbers.
         factory: What builds it.
-        parameters: The model of what a suite may set.
+        parameters: The model of what a suite may set; of a probe, ``every`` besides.
         refuses: Says why a combination is impossible, or ``None``.
         branches: Directions of an architecture that branch on data, so that no pack can run them.
         uses: Directions that a training step takes for a task or a regularizer.
@@ -118,7 +132,7 @@ def described(axis: str, name: str, factory: Any, origin: str) -> Entry:
     """The entry that a marked factory is.
 
     Raises:
-        TypeError: It is not marked, or has a parameter whose name means a preset.
+        TypeError: It is not marked, or has a parameter whose name means something else.
     """
     try:
         version, refuses, branches, uses, learns_inverse, presets, cost = factory.__innbench_entry__
@@ -134,6 +148,12 @@ def described(axis: str, name: str, factory: Any, origin: str) -> Entry:
             fields[parameter.name] = (hints[parameter.name], default)
     if PRESET in fields:
         raise TypeError(f"{factory!r} has a parameter {PRESET!r}, which names a preset in a suite")
+    if axis == "probe":
+        if EVERY in fields:
+            raise TypeError(
+                f"{factory!r} has a parameter {EVERY!r}, which a suite says of any probe"
+            )
+        fields[EVERY] = (_EVERY | None, None)
     strict = ConfigDict(
         extra="forbid", frozen=True, strict=True, validate_default=True, allow_inf_nan=False
     )

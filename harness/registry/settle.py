@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticCustomError, core_schema
 
 from harness.errors import Key, allowed_and_nearest
-from harness.registry.entry import PRESET, Choice, Entry, UnresolvedError
+from harness.registry.entry import EVERY, PRESET, Choice, Entry, UnresolvedError, is_stored
 from harness.registry.imported import IMPORT
 from harness.registry.lookup import get
 from harness.registry.schema import choice_schema
@@ -25,7 +25,7 @@ def resolve(axis: str, value: object) -> Choice:
         UnresolvedError: The name or some parameters are not what an entry takes; all are named.
     """
     if isinstance(value, Choice):
-        value = {"name": value.name, **value.parameters}
+        value = {"name": value.name, **value.parameters, **_often(value.every)}
     if isinstance(value, str):
         value = {"name": value}
     if (named := by_name(axis, value)) is not value:
@@ -39,15 +39,19 @@ def resolve(axis: str, value: object) -> Choice:
         sentence = f"expected a name, or a mapping with a 'name', of the axis {what}; got {value!r}"
         raise UnresolvedError([((), sentence)])
     found = get(axis, value["name"])
-    if set(value) == {"name", "version", "parameters"}:  # a choice in its stored form
+    if is_stored(value):
         if value["version"] != found.version:
             sentence = (
                 f"{what} {found.name!r} was settled as version {value['version']}; "
                 f"this one is version {found.version}"
             )
             raise UnresolvedError([((), sentence)])
-        value = {"name": value["name"], **value["parameters"]}
+        value = {"name": value["name"], **value["parameters"], **_often(value.get(EVERY))}
     return settled(found, {key: item for key, item in value.items() if key != "name"})
+
+
+def _often(every: object) -> dict[str, object]:
+    return {} if every is None else {EVERY: every}
 
 
 def by_name(axis: str, value: object) -> object:
@@ -71,9 +75,9 @@ def settled(found: Entry, given: Mapping[str, Any]) -> Choice:
     except ValidationError as error:
         problems = [pair for e in error.errors() for pair in _sentences(found, dict(e))]
         raise UnresolvedError(problems) from None
-    return Choice(
-        name=found.name, version=found.version, parameters=parameters.model_dump(mode="json")
-    )
+    own = parameters.model_dump(mode="json")
+    every = own.pop(EVERY) if found.axis == "probe" else None
+    return Choice(name=found.name, version=found.version, parameters=own, every=every)
 
 
 def written_out(found: Entry, value: Mapping[str, Any]) -> dict[str, Any]:

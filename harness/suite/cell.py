@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from harness.registry import Choice
+from harness.registry import Choice, is_stored
 from harness.suite.model import Training
 
 IDENTITY_VERSION = 1
@@ -54,7 +54,7 @@ class Cell(BaseModel):
         architecture: The network.
         regularizer: The penalty.
         dataset: What it is trained on.
-        probes: What is measured; kept sorted, for their order means nothing.
+        probes: What is measured, and how often; kept sorted, for their order means nothing.
         training: How it is trained.
         seed: Of everything random.
     """
@@ -139,8 +139,6 @@ def _readable(choice: Choice) -> str:
     inside = [
         _readable(Choice.model_validate(item))
         for _, item in sorted(choice.parameters.items())
-        if isinstance(item, dict)
-        and set(item) == {"name", "version", "parameters"}
-        and item["name"] not in UNSAID
+        if isinstance(item, dict) and is_stored(item) and item["name"] not in UNSAID
     ]
     return "-".join([re.sub(r"[^A-Za-z0-9_.]+", "-", choice.name), *inside])

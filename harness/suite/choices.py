@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from harness.errors import Key, Problem, dotted
-from harness.registry import Choice, UnresolvedError, resolve
+from harness.registry import Choice, UnresolvedError, is_stored, resolve
 from harness.suite.cell import canonical
 from harness.suite.document import Document
 
@@ -108,7 +108,7 @@ def _try(axis: str, option: _Expanded, placed: list[Placed]) -> Iterator[tuple[K
 def _stored_form(value: object, key: Key) -> Key | None:
     if not isinstance(value, Mapping):
         return None
-    if set(value) == {"name", "version", "parameters"}:
+    if is_stored(value):
         return key
     inside = (_stored_form(item, (*key, name)) for name, item in value.items())
     return next((found for found in inside if found is not None), None)

@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from harness.registry import EVERY, is_stored
+
 Specification = dict[str, Any]
 """A cell's specification as plain values."""
 
@@ -47,22 +49,20 @@ class Fields:
 
 
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    if _is_choice(value):
+    if is_stored(value):
         yield path, value["name"]
         yield f"{path}.version", value["version"]
+        if EVERY in value:
+            yield f"{path}.{EVERY}", value[EVERY]
         value = value["parameters"]
     if isinstance(value, dict):
         for key, item in value.items():
             yield from _leaves(item, f"{path}.{key}" if path else key)
-    elif isinstance(value, list) and value and all(map(_is_choice, value)):
+    elif isinstance(value, list) and value and all(map(is_stored, value)):
         for item in value:
             yield from _leaves(item, f"{path}.{item['name']}")
     else:
         yield path, value
-
-
-def _is_choice(value: Any) -> bool:
-    return isinstance(value, dict) and set(value) == {"name", "version", "parameters"}
 
 
 def _shown(value: object) -> str:
