@@ -1,9 +1,8 @@
 """The cells of a pack: build and train their networks at once, then measure them side by side."""
 
-import inspect
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -13,7 +12,8 @@ from harness.datasets.base import Dataset, Splits
 from harness.datasets.off_distribution import off_distribution
 from harness.measuring.lockstep import Ended, Result, in_lockstep, result
 from harness.measuring.networks import Networks
-from harness.probes.subject import Inputs, Probe, Subject
+from harness.probes.subject import Inputs, Subject
+from harness.probing import Visited, Visits, measurements
 from harness.provenance import provenance
 from harness.record import CellRecord, LayerMeasurement, Measurement, Status
 from harness.seeding import generator
@@ -50,8 +50,9 @@ class TrainedCell:
         task: What it was trained for.
         dataset: On what.
         inputs: What it is probed on.
-        seconds: Its share of the wall time of the pack's training.
+        seconds: Its share of the wall time of the pack's training, without that of its probes.
         provenance: JSON of where its numbers come from.
+        visited: What its probes said while it was trained.
     """
 
     cell: Cell
@@ -62,6 +63,7 @@ class TrainedCell:
     inputs: Inputs
     seconds: float
     provenance: str
+    visited: Visited = field(default_factory=Visited)
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ class Measured:
     Attributes:
         trained: The cell.
         record: What is stored of it, or why there is nothing.
-        seconds: Wall time of its task's and probes' measurements, in seconds.
+        seconds: Wall time of its task's and probes' measurements, in seconds, those during
+            training among them.
     """
 
     trained: TrainedCell
@@ -103,15 +106,18 @@ def train_cells(
     seeds = [cell.seed for cell in cells]
     batches = Batches(dataset, splits.train.to(device), first.training.batch_size, seeds)
     compiler = Compiler(first.training.steps, branching(first)) if compiled else None
+    paused = time.perf_counter()
+    inputs = probe_inputs(dataset, splits, device)
+    visits = Visits(cells, [member.flow for member in members], inputs, task.loss)
+    begun += time.perf_counter() - paused
     if _can_train(first, members[0].flow, splits):
-        ends = train(members, task, batches, compiler)
+        ends = train(members, task, batches, compiler, visits)
     else:
         ends = [Trained(Status.OK, 0, ()) for _ in members]
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    seconds = (time.perf_counter() - begun) / len(cells)
+    seconds = (time.perf_counter() - begun - visits.seconds) / len(cells)
     origin = provenance(device, splits.digest(), len(cells), halved, compiler)
-    inputs = probe_inputs(dataset, splits, device)
     return [
         TrainedCell(
             cell,
@@ -122,8 +128,9 @@ def train_cells(
             replace(inputs, step=trained.steps),
             seconds,
             origin,
+            visited,
         )
-        for cell, member, trained in zip(cells, members, ends, strict=True)
+        for cell, member, trained, visited in zip(cells, members, ends, visits.visited, strict=True)
     ]
 
 
@@ -164,24 +171,20 @@ def measure(pack: Sequence[TrainedCell]) -> Iterator[Measured]:
     for ended in in_lockstep(coroutines, networks.answer, networks.pays):
         networks.forget(ended.number)
         one = pack[ended.number]
-        yield Measured(one, result(_record, one, ended), ended.seconds)
+        yield Measured(one, result(_record, one, ended), ended.seconds + one.visited.seconds)
 
 
 async def _measurements(one: TrainedCell) -> list[Measurement]:
-    cell = one.cell
+    cell, visited = one.cell, one.visited
+    if visited.error is not None:
+        raise visited.error
     # Probes state their own precisions; the weights they start from are float32's or float64's.
     test = one.inputs.sets["test"].to(getattr(torch, cell.training.precision))
-    measurements: list[Measurement] = list(
-        one.task.evaluate(one.flow, test, one.dataset, one.trained.steps)
-    )
+    scores = one.task.evaluate(one.flow, test, one.dataset, one.trained.steps)
     subject = Subject(one.inputs, one.task.loss)
-    for choice in cell.probes:
-        probe: Probe = registry.build("probe", choice)
-        found = probe(subject, generator(cell.seed, f"probe {choice.name}"))
-        if not inspect.isawaitable(found):
-            raise TypeError(f"the probe {choice.name!r} is no async function")
-        measurements += await found
-    return measurements
+    # One that diverged at the step of a visit was seen then as it is now.
+    before = [found for found in visited.measurements if found.step < one.trained.steps]
+    return [*before, *scores, *await measurements(cell.probes, subject, cell.seed)]
 
 
 def _record(one: TrainedCell, ended: Ended[list[Measurement]]) -> CellRecord:
@@ -200,7 +203,7 @@ def _record(one: TrainedCell, ended: Ended[list[Measurement]]) -> CellRecord:
         seed=cell.seed,
         steps=one.trained.steps,
         train_seconds=one.seconds,
-        probe_seconds=ended.seconds,
+        probe_seconds=ended.seconds + one.visited.seconds,
         finished_ms=time.time_ns() // 1_000_000,
         provenance=one.provenance,
         measurements=tuple(m for m in measured if not isinstance(m, LayerMeasurement)),

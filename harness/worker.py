@@ -152,7 +152,8 @@ def _finish(
     except (Exception, SystemExit) as error:
         seconds = time.perf_counter() - begun
         for one in left.values():
-            yield _failure(error, one.cell.id, suite, store, attempt, one.seconds + seconds)
+            taken = one.seconds + one.visited.seconds + seconds
+            yield _failure(error, one.cell.id, suite, store, attempt, taken)
 
 
 def _committed(measured: Measured, suite: str, store: Path, attempt: int) -> Outcome:

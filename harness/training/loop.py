@@ -1,8 +1,10 @@
 """The training loop, the same for every task, architecture and regularizer."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -55,6 +57,32 @@ class Member:
     seed: int
 
 
+class Visitor(Protocol):
+    """Who sees the networks while they are trained, and changes nothing of them."""
+
+    def expects(self, step: int) -> bool:
+        """Whether there is a visit after so many steps, 0 among them, the last one not."""
+
+    def visit(self, step: int, numbers: Sequence[int]) -> bool:
+        """See the members of these numbers; whether their training shall go on.
+
+        Their networks hold the weights of now and are in evaluation mode. A member that has
+        diverged is not shown any more.
+        """
+
+
+@contextmanager
+def _evaluating(flows: Sequence[Bijection]) -> Iterator[None]:
+    before = [(module, module.training) for flow in flows for module in flow.modules()]
+    for flow in flows:
+        flow.eval()
+    try:
+        yield
+    finally:
+        for module, training in before:
+            module.training = training
+
+
 def _steps(
     stack: Stack, task: Task, regularizer: Regularizer, weights: Tensor
 ) -> tuple[Step, Step]:
@@ -98,8 +126,30 @@ class _Log:
         self.ended = Trained(status, step, tuple(self.curve))
 
 
+def _visited(
+    steps: int,
+    visitor: Visitor | None,
+    stack: Stack,
+    members: Sequence[Member],
+    logs: Sequence[_Log],
+) -> Iterator[int]:
+    """The steps, with visits between them; they end where a visitor sees no more use in them."""
+    for step in range(steps):
+        if visitor and visitor.expects(step):
+            stack.unstack()
+            going = [number for number, log in enumerate(logs) if not log.ended]
+            with _evaluating([members[number].flow for number in going]):
+                if not visitor.visit(step, going):
+                    return
+        yield step
+
+
 def train(
-    members: Sequence[Member], task: Task, batches: Batches, compiler: Compiler | None = None
+    members: Sequence[Member],
+    task: Task,
+    batches: Batches,
+    compiler: Compiler | None = None,
+    visitor: Visitor | None = None,
 ) -> list[Trained]:
     """Train the members of a pack in place, as one program.
 
@@ -114,6 +164,7 @@ def train(
         task: Whose loss is minimised.
         batches: Of every member.
         compiler: Compiles the steps, if there is one.
+        visitor: Sees the networks between steps, if there is one; no number depends on it.
 
     Raises:
         ValueError: The network does not keep its contract (:func:`check_calls`).
@@ -134,7 +185,8 @@ def train(
 
     plain, penalized = _steps(stack, task, regularizer, weights)
     programs: dict[Step, Step] = {} if compiler else {plain: plain, penalized: penalized}
-    for step in range(settings.steps):
+    done = 0
+    for step in _visited(settings.steps, visitor, stack, members, logs):
         stack.resample(estimation)
         x = batches.draw().to(dtype)
         if regularizer.weight and step % regularizer.every == 0:
@@ -166,9 +218,10 @@ def train(
         clip(stack.gradient, table[-1], largest)
         optimizer.step(factor)
         stack.update(x, [log.ended is None for log in logs])
+        done = step + 1
     stack.unstack()
     for log, member in zip(logs, members, strict=True):
         if not log.ended:
             # The last step came from a finite gradient, but nothing has looked at where it led.
-            log.end(Status.OK if _is_finite(member.flow) else Status.DIVERGED, settings.steps)
+            log.end(Status.OK if _is_finite(member.flow) else Status.DIVERGED, done)
     return [log.ended for log in logs if log.ended]

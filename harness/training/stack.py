@@ -214,7 +214,10 @@ class Stack:
 
     @torch.no_grad()
     def unstack(self) -> None:
-        """Give the networks that the stack was made of their parameters, and what was updated."""
+        """Give the networks that the stack was made of their parameters, and what was updated.
+
+        Also in the midst of training: parameters are then views of the stack's own, and follow it.
+        """
         for row, flow in zip(self.parameters, self._flows, strict=True):
             pieces = row.split(self._sizes)
             for parameter, piece in zip(_trained(flow), pieces, strict=True):

@@ -64,3 +64,37 @@ def dies(*, store: str) -> Probe:
         return []
 
     return probe
+
+
+CLOCK = [0.0]
+"""Seconds that a test's clock is ahead of the machine's."""
+
+
+@entry(version=1)
+def takes_its_time() -> Probe:
+    """A hundred seconds of a test's clock."""
+
+    async def probe(subject: Subject, generator: torch.Generator) -> list[Measurement]:
+        CLOCK[0] += 100
+        return []
+
+    return probe
+
+
+ASKED: list[int] = []
+"""The steps at which the probe below was asked."""
+
+
+@entry(version=1)
+def fails_at(*, step: int, error: str = "ArithmeticError") -> Probe:
+    """Raises after so many steps, in every second cell of a pack."""
+
+    async def probe(subject: Subject, generator: torch.Generator) -> list[Measurement]:
+        now = subject.inputs.step
+        ASKED.append(now)
+        if now == step and ASKED.count(now) % 2:
+            kinds = {"ArithmeticError": ArithmeticError, "out of memory": torch.OutOfMemoryError}
+            raise kinds[error](f"after {now} steps")
+        return [Measurement.of("fails_at", "one", "none", "float64", 1.0, 0, now)]
+
+    return probe
