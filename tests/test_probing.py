@@ -177,10 +177,12 @@ def test_each_probe_has_its_own_steps_and_the_same_noise_at_each() -> None:
 def test_a_member_that_diverged_is_not_visited_again(every: int) -> None:
     probes = [{"name": "reconstruction", "points": 2, "every": every}]
     pack = cells(3, probes=probes, rates=(1e-3, 1e18, 1e-3), gradient_clip=None)
-    ended = records(train_cells(pack, CPU))
+    trained = train_cells(pack, CPU)
+    ended = records(trained)
     assert [one.status for one in ended] == [Status.OK, Status.DIVERGED, Status.OK]
     last = ended[1].steps
     assert 0 < last < STEPS
+    assert max(found.step for found in trained[1].visited.measurements) <= last
     for one, until in zip(ended, (STEPS, last, STEPS), strict=True):
         steps = {where[-1] for where in found(one) if where[0] == "reconstruction"}
         assert steps == {*range(0, until, every), until}
