@@ -115,9 +115,10 @@ class CellRecord:
             ``regularizer_label`` and ``dataset_label``.
         seed: The cell's seed.
         steps: Training steps done.
-        train_seconds: Wall time of training, in seconds; of a pack, this cell's share.
-        probe_seconds: Wall time of the probes, in seconds: its share, where the cells of a pack
-            were measured at once.
+        train_seconds: Wall time of training without that of probes on the way, in seconds; of a
+            pack, this cell's share.
+        probe_seconds: Wall time of the probes, after training and during it, in seconds: its share,
+            where the cells of a pack were measured at once.
         finished_ms: When it ended, in milliseconds since 1970-01-01 UTC.
         provenance: JSON: versions, device, host, git commit, data hash.
         measurements: All measurements of the network as a whole.

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from harness import resources
-from harness.record import Status
+from harness.record import Measurement, Status
 from harness.results.sandbox import run_sql
 from tests.results.records import Numbers, fill, measurement, record, with_measurements
 
@@ -95,10 +95,32 @@ def test_only_float32_and_only_the_last_step(tmp_path: Path) -> None:
         measurement(*ERROR, "a", 1e6, step=100),
         measurement(*SHARE, "a", 1.0, step=0),
         measurement(*SHARE, "a", 0.0, step=300),
+        measurement(*ERROR, "of early steps alone", 1e6, step=100),
+        measurement(*SHARE, "of early steps alone", 1.0, step=100),
     )
     (row,) = _rows(fill(tmp_path, "demo", [more]))
     assert math.isclose(row["off_error"], 1e-3)
     assert (row["off_sets"], row["failed"]) == (1, False)
+
+
+def test_constants_of_early_steps_are_no_constants_of_the_network(tmp_path: Path) -> None:
+    def at(step: int, forward: float, bound: float, *inputs: str) -> list[Measurement]:
+        worst = [
+            measurement("bi_lipschitz", metric, one, forward, "float64", step)
+            for one in inputs
+            for metric in ("forward_worst", "inverse_worst")
+        ]
+        bounds = [
+            measurement("bi_lipschitz", metric, "none", bound, "float64", step)
+            for metric in ("bound_forward", "bound_inverse")
+        ]
+        return worst + bounds
+
+    cell = with_measurements(record(), *at(0, 1e9, 2.0, "a", "early"), *at(300, 3.0, 4.0, "a"))
+    (row,) = _rows(fill(tmp_path, "demo", [cell]))
+    assert (row["forward_measured"], row["forward_bound"]) == (3.0, 4.0)
+    assert (row["inverse_measured"], row["inverse_bound"]) == (3.0, 4.0)
+    assert (row["forward_violated"], row["inverse_violated"]) == (False, False)
 
 
 def test_the_tasks_own_score(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 -- One row per cell; ranking and averaging over seeds and datasets is done by the leaderboard.
 -- Only the network in float32 counts here, but for the task's own score, which is taken in the
 -- precision that the cell was trained in, and for Lipschitz constants, which are a property of the
--- weights and are computed in float64; and of each number only that of the last step.
+-- weights and are computed in float64; and of what was measured during training nothing counts.
 
 with measured as (
     select cell_id, suite, probe, metric, inputs, value
@@ -16,7 +16,7 @@ with measured as (
           ('task', 'bits_per_dim'),
           ('task', 'negative_log_likelihood')
       )
-    qualify step = max(step) over (partition by suite, cell_id, probe, metric, inputs)
+      and final
 ),
 
 -- Say once what each number is for; a row is for one thing.
@@ -72,11 +72,8 @@ constants as (
         any_value(value) filter (metric = 'unresolved_fraction') as unresolved,
         any_value(any_value(value) filter (metric = 'bound_forward')) over cell as forward_bound,
         any_value(any_value(value) filter (metric = 'bound_inverse')) over cell as inverse_bound
-    from (
-        from measurements
-        where probe = 'bi_lipschitz' and "precision" = 'float64'
-        qualify step = max(step) over (partition by suite, cell_id, metric, inputs)
-    )
+    from measurements
+    where probe = 'bi_lipschitz' and "precision" = 'float64' and final
     group by suite, cell_id, inputs
     window cell as (partition by suite, cell_id)
 ),

@@ -13,8 +13,8 @@ select
     dataset_label,
     seed,
     steps,                          -- training steps done
-    train_seconds,                  -- wall time of training, in seconds; of a pack, this cell's share
-    probe_seconds,                  -- wall time of the probes, in seconds; of cells measured at once, its share
+    train_seconds,                  -- wall time of training without its probes, in seconds; of a pack, this cell's share
+    probe_seconds,                  -- wall time of the probes, during training too, in seconds; of cells measured at once, its share
     make_timestamp_ms(finished_ms) as finished,  -- when it ended, in UTC
     finished_ms,                    -- the same, in milliseconds since 1970-01-01
     specification,                  -- JSON: everything that decides the cell's numbers

@@ -24,6 +24,7 @@ select
     m.inputs as inputs,             -- test, the name of an off-distribution set, or none
     m.precision as "precision",     -- the network ran in: float64, float32, tf32, bfloat16 or float16
     m.step as step,                 -- after how many training steps
+    m.step = steps as final,        -- whether the training ended there: a probe may run during it, too
     m.value as value,               -- the number
     m.count as "count",             -- how many inputs it summarises
     m.status as status              -- finite, inf, nan; not_converged: a solver stopped early; unsupported: not in this precision
