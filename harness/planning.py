@@ -8,7 +8,7 @@ import torch
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from harness import registry
+from harness import costs, registry
 from harness.memory.member import member_bytes
 from harness.memory.pack_size import members_that_fit
 from harness.progress import duration
@@ -54,7 +54,7 @@ class Room:
 
 
 def as_text(plan: Plan, slots: int, room: Room) -> str:
-    """One line a cell, then the packs, then the sums."""
+    """One line a cell, then the packs, then the probes, then the sums."""
     table = RichTable(box=None, pad_edge=False)
     for column in ("cell", "why", "expected"):
         table.add_column(column, no_wrap=column == "cell")
@@ -75,7 +75,8 @@ def as_text(plan: Plan, slots: int, room: Room) -> str:
     ]
     if plan.compile:
         lines.append(compilation(plan))
-    return drawing(table) + _packs(packs, room) + "\n".join(lines) + "\n"
+    probes = costs.as_text(costs.probe_costs(plan.to_run))
+    return drawing(table) + _packs(packs, room) + probes + "\n".join(lines) + "\n"
 
 
 def compilation(plan: Plan) -> str:
@@ -152,6 +153,7 @@ def as_plain(plan: Plan, slots: int, room: Room) -> dict[str, Any]:
             {"cell_ids": [cell.id for cell in pack], "memory_bytes": _taken(pack, room)}
             for pack in plan.trained_together(slots, room.largest)
         ],
+        "probes": costs.as_plain(costs.probe_costs(plan.to_run)),
         "compiled_cells": _compiled(plan),
         "expected_seconds": None if plan.to_run and unknown else expected.seconds,
         "cells_of_unknown_time": expected.unknown,

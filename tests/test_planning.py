@@ -90,7 +90,7 @@ def test_many_packs_are_summed_and_few_programs_measured(
     text = as_text(plan(cells, {}, {}), 1, Room(torch.device("cpu"), 1.0))
     assert len(cells) == 840
     assert len(set(measured)) == planning.MEASURED
-    lines = text.split("\n\n")[-2].splitlines()
+    lines = text.split("\n\n")[-3].splitlines()
     assert len(lines) == 1 + 3
     assert lines[1].split()[:4] == ["50", "6", "6.0", "GB"]
     assert lines[2].split()[:3] == ["20", "6", "unknown"]
@@ -103,6 +103,6 @@ def test_a_long_list_of_packs_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     various = SUITE.replace("couplings: 2", f"couplings: {list(range(1, 31))}")
     path.write_text(various.replace("  regularizers", "  # regularizers"))
     text = as_text(plan(load(path).cells, {}, {}), 1, Room(torch.device("cpu"), 1.0))
-    lines = text.split("\n\n")[-2].splitlines()
+    lines = text.split("\n\n")[-3].splitlines()
     assert len(lines) == 1 + planning.LISTED + 1
     assert lines[-1].split()[:2] == ["11", "more:"]
