@@ -75,6 +75,16 @@ def test_mistakes_are_told(mistake: str) -> None:
         registry.resolve("architecture", given)
 
 
+def test_a_probes_parameter_cannot_be_called_every() -> None:
+    @entry(version=1)
+    def strange(*, every: int = 3) -> None:
+        """Has a parameter that a suite could not set."""
+
+    with pytest.raises(TypeError, match="'every', which a suite says of any probe"):
+        described("probe", "strange", strange, "here")
+    assert "every" in described("regularizer", "strange", strange, "here").parameters.model_fields
+
+
 def test_a_parameter_cannot_be_called_preset() -> None:
     @entry(version=1)
     def strange(shape: Shape, generator: torch.Generator, *, preset: int = 3) -> None:

@@ -17,6 +17,7 @@ GOOD = [
     f"{SMALL}training: {{gradient_clip: [null, 5], schedule: [constant, cosine], steps: 0}}",
     f"{SMALL}overrides: [{{match: {{task: [density], seed: [0]}}, training: {{steps: [1, 2]}}}}]",
     f"{SMALL}probes: [{{name: sampling, samples: 10}}]\nresources: {{gpus: 0.5}}\nabout: x",
+    f"{SMALL}probes: [{{name: sampling, every: 10}}, {{name: log_det, every: null}}]",
     "name: x\ngrid:\n  datasets: [digits]\n  architectures:\n"
     "  - {name: affine, scale: {name: bounded_exp, limit: [2, 3]}}\n"
     "exclude: [{architecture: {name: affine, scale: [{name: bounded_exp, limit: [2]}]}}]",
@@ -49,6 +50,9 @@ STRUCTURALLY_BAD = [
     f"{SMALL}overrides: [{{match: {{seed: 0}}, training: {{}}}}]",
     f"{SMALL}probes: [sampler]",
     f"{SMALL}probes: [{{name: sampling, samples: [10, 20]}}]",
+    f"{SMALL}probes: [{{name: sampling, every: 0}}]",
+    f"{SMALL}probes: [{{name: sampling, every: often}}]",
+    f"{SMALL}probes: [{{name: sampling, every: [10, 20]}}]",
     f"{SMALL}resources: {{cpus: 0}}",
     f"{SMALL}resources: {{memory: 3}}",
     BAD.replace("name: again\n", ""),

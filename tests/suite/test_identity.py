@@ -100,6 +100,14 @@ DECIDING: dict[str, object] = {
     "dataset": choice("checkerboard", size=20_001),
     "probes": (choice("reconstruction", points=256),),
     "probes parameter": (choice("reconstruction", points=1), choice("sampling", samples=256)),
+    "probes every": (
+        choice("reconstruction", points=256),
+        choice("sampling", samples=256).model_copy(update={"every": 5}),
+    ),
+    "probes every, of another": (
+        choice("reconstruction", points=256).model_copy(update={"every": 5}),
+        choice("sampling", samples=256),
+    ),
     "seed": 1,
     "training steps": Training(steps=301),
     "training batch_size": Training(batch_size=129),
@@ -151,6 +159,9 @@ SPELLINGS: list[Callable[[str], str]] = [
         "overrides: [{match: {seed: 0}, training: {steps: 300}}]"
     ),
     lambda text: f"{text}probes: [{', '.join(reversed(USUAL_PROBES))}]",
+    lambda text: (
+        f"{text}probes: [{', '.join(USUAL_PROBES[:-1])}, {{name: {USUAL_PROBES[-1]}, every: null}}]"
+    ),
     lambda text: f"{text}task: {{name: density}}",
 ]
 
@@ -165,6 +176,15 @@ def test_how_a_suite_says_it_is_not_part_of_the_identity(
     (other,) = loaded(tmp_path, text).cells
     assert other.id == plain.id
     assert other == plain
+
+
+def test_how_often_a_probe_runs_is_kept_in_the_specification(tmp_path: Path) -> None:
+    (asked,) = loaded(tmp_path, f"{SMALL}probes: [{{name: sampling, every: 7}}]").cells
+    assert '"every":7' in asked.specification()
+    again = Cell.from_specification(asked.specification())
+    assert (again, again.probes[0].every) == (asked, 7)
+    assert resolve("probe", again.probes[0]) == again.probes[0]
+    assert resolve("probe", again.probes[0].model_dump()) == again.probes[0]
 
 
 def test_a_settled_entry_of_another_version_is_not_taken_for_this_one() -> None:

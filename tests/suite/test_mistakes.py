@@ -118,6 +118,32 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         (f"{SMALL}  seeds: true", ["5: grid.seeds: should be a valid integer; got True"]),
         (f"{SMALL}probes: []", ["5: probes: should not be empty"]),
         (f"{SMALL}probes: [sampler]", ["5: probes[0]: unknown probe 'sampler'"]),
+        *(
+            (
+                f"{SMALL}probes: [{{name: log_det, every: {every}}}]",
+                [f"5: probes[0].every: probe 'log_det': input should be {sentence}"],
+            )
+            for every, sentence in (
+                ("0", "greater than or equal to 1; got 0"),
+                ("-3", "greater than or equal to 1; got -3"),
+                ("often", "a valid integer; got 'often'"),
+                ("1.5", "a valid integer; got 1.5"),
+                ("true", "a valid integer; got True"),
+                ("[5, 10]", "a valid integer; got [5, 10]"),
+            )
+        ),
+        (
+            f"{SMALL}probes: [{{name: log_det, evry: 5}}]",
+            ["5: probes[0].evry: … has no parameter 'evry'; … did you mean 'every'?"],
+        ),
+        (
+            SMALL.replace("additive", "{name: additive, every: 5}"),
+            ["3: grid.architectures[0].every: … has no parameter 'every'"],
+        ),
+        (
+            f"{SMALL}probes: [{{name: log_det, version: 1, parameters: {{}}, every: 5}}]",
+            ["5: probes[0]: a suite gives parameters beside the name, and no version"],
+        ),
         (
             f"{SMALL}probes: [{{name: sampling, samples: [10, 20]}}]",
             ["5: probes[0].samples: … valid integer; got [10, 20]"],

@@ -96,16 +96,25 @@ def nested(name: str, **parameters: object) -> dict[str, object]:
 def test_changes_are_said_by_field() -> None:
     old = cell(
         architecture=choice("affine", scale=nested("sigmoid", floor=0.1)),
-        probes=(choice("sampling", samples=10), choice("log_det")),
+        probes=(
+            choice("sampling", samples=10),
+            choice("log_det"),
+            choice("bi_lipschitz").model_copy(update={"every": 5}),
+            choice("reconstruction").model_copy(update={"every": 5}),
+        ),
     )
     new = cell(
         architecture=choice("affine", scale=nested("bounded_exp", limit=2.0)),
-        probes=(choice("sampling", samples=20),),
+        probes=(
+            choice("sampling", samples=20),
+            choice("bi_lipschitz").model_copy(update={"every": 10}),
+            choice("reconstruction"),
+        ),
     )
     (one,) = plan([new], stored((old, 1.0)), {}).planned
     assert one.detail == (
-        "architecture.scale sigmoid → bounded_exp, probes.log_det log_det → (none), "
-        "probes.sampling.samples 10 → 20"
+        "architecture.scale sigmoid → bounded_exp, probes.bi_lipschitz.every 5 → 10, "
+        "probes.log_det log_det → (none), 2 more"
     )
 
 
