@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import overhead, results, spectra
+from benchmarks import overhead, probes, results, spectra
 from benchmarks.inverse import compare as inverse
 from benchmarks.sweep import compare as sweep
 from benchmarks.table import table
@@ -16,6 +16,7 @@ GROUPS = {
     "training": training.rows,
     "inverse": inverse.rows,
     "spectra": spectra.rows,
+    "probes": probes.rows,
     "sweep": sweep.rows,
     "overhead": overhead.rows,
 }

@@ -3,14 +3,15 @@
 ===================== ==============================================================
 column                what it holds
 ===================== ==============================================================
-group                 ``training``, ``inverse``, ``sweep`` or ``overhead``
+group                 ``training``, ``inverse``, ``spectra``, ``probes``, ``sweep``
+                      or ``overhead``
 subject               what of innbench is measured: a pack, ``innbench run``, …
 contender             against what
 setting               flow, width and batch, or how many cells, or which g
 members               networks that the subject trains at once
 unit                  ``×``: how many times as fast the subject is, or how many
-                      times fewer evaluations it takes; ``ms``: how much longer it
-                      takes for one cell
+                      times fewer evaluations it takes, or as long as the probes;
+                      ``ms``: how much longer it takes for one cell; ``s``: how long
 median, lowest,       of the rounds; the median is held against the target
 highest
 values                the figure of each round
@@ -40,7 +41,7 @@ import pyarrow.parquet as pq
 from benchmarks.machine import machine
 from benchmarks.row import Row
 
-THREADS = {"training": 1, "inverse": 1, "spectra": 1, "sweep": 2, "overhead": 2}
+THREADS = {"training": 1, "inverse": 1, "spectra": 1, "probes": 1, "sweep": 2, "overhead": 2}
 """Of a sweep: two cells at a time with one thread each, except for the loop in turn."""
 
 SCHEMA = pa.schema(
