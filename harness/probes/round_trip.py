@@ -1,0 +1,96 @@
+"""Round trips through a network, and what part of their error is the inverse's own."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from harness.bijections.base import Bijection, Convergence
+from harness.probes.summary import per_sample_norm
+
+CORRECTIONS = 3
+"""How often :func:`invert_well` improves on its start."""
+CORRECTION_PASSES = 2 * CORRECTIONS + 1
+"""Passes of one input that :func:`invert_well` takes."""
+
+
+class Trips(NamedTuple):
+    """Round trips of B samples, and how their inverses ended.
+
+    Attributes:
+        latent: ``F(x)``.
+        back: ``F⁻¹(F(x))``.
+        report: How that inverse ended.
+        repeated: x after all round trips; ``back`` where there was one.
+        repeated_converged: Whether every inverse on that way ended at its tolerance, ``(B,)``.
+        again: ``F(F⁻¹(z))``.
+        again_converged: Whether that inverse did, ``(B,)``.
+    """
+
+    latent: Tensor
+    back: Tensor
+    report: Convergence
+    repeated: Tensor
+    repeated_converged: Tensor
+    again: Tensor
+    again_converged: Tensor
+
+    def part(self, place: slice) -> "Trips":
+        """Of some of the samples."""
+        report = Convergence(*(one[place] for one in self.report))
+        latent, back, _, *rest = self
+        return Trips(latent[place], back[place], report, *(one[place] for one in rest))
+
+
+@dataclass(frozen=True)
+class RoundTrips:
+    """``x → F(x) → F⁻¹(F(x)) → …`` so many times, and ``z → F⁻¹(z) → F(F⁻¹(z))`` once.
+
+    More round trips from a latent ``z = F(x)`` would be the images of those from x. Cost: two
+    passes a round trip.
+    """
+
+    count: int
+
+    @torch.no_grad()
+    def __call__(self, network: Bijection, x: Tensor, z: Tensor) -> Trips:
+        latent = network(x)[0]
+        back, _, report = network.inverse_with_convergence(latent)
+        repeated, converged = back, report.converged
+        for _ in range(1, self.count):
+            repeated, _, ended = network.inverse_with_convergence(network(repeated)[0])
+            converged = converged & ended.converged
+        sample, _, sampled = network.inverse_with_convergence(z)
+        again = network(sample)[0]
+        return Trips(latent, back, report, repeated, converged, again, sampled.converged)
+
+
+@torch.no_grad()
+def encode(network: Bijection, x: Tensor) -> Tensor:
+    """``F(x)``."""
+    latent: Tensor = network(x)[0]
+    return latent
+
+
+@torch.no_grad()
+def invert_well(network: Bijection, x: Tensor, latent: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """``x* = F⁻¹(z)`` near x with ``F(x) = latent``, by an inverse G that need not be a good one.
+
+    ``x ← x + G(z) - G(F(x))``, at rest where ``F(x) = z`` if G tells the two apart. A correction
+    leaves of the way to x* as much as G leaves of an error: nothing for a closed form, ``c^(m+1)``
+    for m iterations of a residual block.
+
+    Returns:
+        x*, shaped like x, and how far it may be off, ``(B,)``: the last correction and, of the way
+        from x to x*, the share ``‖F(x*) - z‖ / ‖F(x) - z‖``, for which G is not believed.
+    """
+    target = network.inverse(z)[0]
+    step = target - network.inverse(latent)[0]
+    found = x + step
+    for _ in range(CORRECTIONS - 1):
+        step = target - network.inverse(network(found)[0])[0]
+        found = found + step
+    start, left = per_sample_norm(latent - z), per_sample_norm(network(found)[0] - z)
+    share = torch.where(left == 0, left, left / start)  # both are 0 where nothing was rounded
+    return found, per_sample_norm(step) + share * per_sample_norm(found - x)
