@@ -26,6 +26,8 @@ from harness.registry import entry
 SPLIT_IN: tuple[PrecisionName, ...] = ("float32", "tf32")
 """Coarser than float64, and with the same weights: what float64 can solve in their place."""
 HALF = (torch.bfloat16, torch.float16)
+SPLIT_POINTS = 64
+"""Of how many inputs of a set errors are split, at most: it takes four inverses in float64."""
 KNOWN_TO = 0.1
 """How large the error of either part of a split error may be beside it."""
 
@@ -34,16 +36,17 @@ def _cost(parameters: Mapping[str, Any], dimension: int, sets: int) -> int:
     precisions = parameters["precisions"]
     # There and back so many times, from a latent once, and the result once more in float64.
     each = 2 * parameters["round_trips"] + 2 + 1
-    split = CORRECTION_PASSES * sum(one in SPLIT_IN for one in precisions)
     rounded = sum(PRECISIONS[one].dtype in HALF for one in precisions)
-    return int(parameters["points"] * sets * (1 + each * len(precisions) + split + rounded))
+    passes = parameters["points"] * (1 + each * len(precisions) + rounded)
+    split = min(parameters["points"], SPLIT_POINTS) * sum(one in SPLIT_IN for one in precisions)
+    return int(sets * (passes + CORRECTION_PASSES * split))
 
 
 @entry(version=2, cost=_cost)
 def reconstruction(
     *,
     points: Annotated[int, Field(ge=1)] = 256,
-    round_trips: Annotated[int, Field(ge=1)] = 3,
+    round_trips: Annotated[int, Field(ge=1)] = 2,
     precisions: WantedPrecisions = USUAL,
 ) -> Probe:
     """Reconstruction error of each input, ``x' = F⁻¹(F(x))``, in each precision.
@@ -63,21 +66,25 @@ def reconstruction(
     - ``backward_error_*``: ``‖F(x') - F(x)‖₂``, F in float64: the error as seen in the latents.
       ``amplification_*``: ``‖x' - x‖₂`` over it, at most Lip(F⁻¹): what the inverse makes of it.
       Only of inputs with ``x' ≠ x``.
-    - ``solver_error_*`` and ``conditioning_error_*`` in float32 and tf32: ``‖x' - x*‖₂`` and
-      ``‖x* - x‖₂``, with ``F(x*)`` in float64 equal to the computed F(x). The second is what a
-      perfect inverse would lose to the rounding on the way there. Either is ``not_converged``
-      where it is not known to a tenth of itself.
+    - ``solver_error_*`` and ``conditioning_error_*`` in float32 and tf32, of up to 64 inputs a set:
+      ``‖x' - x*‖₂`` and ``‖x* - x‖₂``, with ``F(x*)`` in float64 equal to the computed F(x). The
+      second is what a perfect inverse would lose to the rounding on the way there. Either is
+      ``not_converged`` where it is not known to a tenth of itself.
 
     An inverse that iterates reports iterations, residual and the fraction that did not converge.
     On test inputs and every other set, up to ``points`` of each. The weights are the same in
     float64, float32 and tf32. A precision that the network cannot run in leaves ``l2_median`` with
     the status ``unsupported``. Cost of an input: a pass; two a round trip and three in each
-    precision, a fourth in half precision; seven for each of float32 and tf32.
+    precision, a fourth in half precision; seven for each of float32 and tf32, of 64 inputs.
     """
 
     async def probe(subject: Subject, generator: torch.Generator) -> list[Measurement]:
         full, places = subject.inputs.first(points)
         exact = await subject.ask(encode, "float64", full.double())
+        _, fewer = subject.inputs.first(min(points, SPLIT_POINTS))
+        rows = torch.cat(
+            [torch.arange(len(full))[place][:SPLIT_POINTS] for place in places.values()]
+        ).to(full.device)
         found: dict[PrecisionName, dict[str, _Errors]] = {}
         measured = []
         for precision in dict.fromkeys(precisions):
@@ -96,8 +103,10 @@ def reconstruction(
                 origin = await subject.ask(encode, "float64", x64)
             seen = await subject.ask(encode, "float64", trips.back.double())
             if precision in SPLIT_IN:
-                latent = trips.latent.double()
-                solved = await subject.ask(invert_well, "float64", x64, origin, latent)
+                computed = trips.latent[rows].double()
+                solved = await subject.ask(
+                    invert_well, "float64", x64[rows], origin[rows], computed
+                )
             found[precision] = {}
             for name, place in places.items():
                 summary = Summary("reconstruction", name, precision, subject.inputs.step)
@@ -106,7 +115,7 @@ def reconstruction(
                 measured += errors.measured()
                 measured += errors.amplified(seen[place] - origin[place])
                 if solved is not None:
-                    measured += errors.split(solved[0][place], solved[1][place])
+                    measured += errors.split(solved[0][fewer[name]], solved[1][fewer[name]])
         for precision, ours in found.items():
             if precision != "float64" and "float64" in found:
                 measured += [ours[name].against(found["float64"][name]) for name in places]
@@ -159,10 +168,14 @@ class _Errors:
         yield from _errors("amplification", self._summary, self._l2[wrong] / backward[wrong])
 
     def split(self, solved: Tensor, unknown: Tensor) -> Iterator[Measurement]:
-        """What the inverse adds by itself, and what it makes of the rounding on the way there."""
+        """What the inverse adds by itself, and what it makes of the rounding on the way there.
+
+        Of the first inputs, as many as are solved.
+        """
+        count = len(solved)
         parts = {
-            "solver_error": per_sample_norm(self._trips.back.double() - solved),
-            "conditioning_error": per_sample_norm(solved - self._x),
+            "solver_error": per_sample_norm(self._trips.back[:count].double() - solved),
+            "conditioning_error": per_sample_norm(solved - self._x[:count]),
         }
         for name, part in parts.items():
             finite = part.isfinite()
