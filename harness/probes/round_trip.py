@@ -82,8 +82,9 @@ def invert_well(network: Bijection, x: Tensor, latent: Tensor, z: Tensor) -> tup
     for m iterations of a residual block.
 
     Returns:
-        x*, shaped like x, and how far it may be off, ``(B,)``: the last correction and, of the way
-        from x to x*, the share ``‖F(x*) - z‖ / ‖F(x) - z‖``, for which G is not believed.
+        x*, shaped like x, and how far it may be off, ``(B,)``: the last correction, and
+        ``s / (1 - s) ‖x* - x‖`` with the share ``s = ‖F(x*) - z‖ / ‖F(x) - z‖`` of the way that is
+        left; inf where nothing was gained, so that a G which is the same everywhere is not believed.
     """
     target = network.inverse(z)[0]
     step = target - network.inverse(latent)[0]
@@ -93,4 +94,5 @@ def invert_well(network: Bijection, x: Tensor, latent: Tensor, z: Tensor) -> tup
         found = found + step
     start, left = per_sample_norm(latent - z), per_sample_norm(network(found)[0] - z)
     share = torch.where(left == 0, left, left / start)  # both are 0 where nothing was rounded
-    return found, per_sample_norm(step) + share * per_sample_norm(found - x)
+    ahead = torch.where(share < 1, share / (1 - share) * per_sample_norm(found - x), torch.inf)
+    return found, per_sample_norm(step) + ahead
