@@ -84,7 +84,7 @@ def invert_well(network: Bijection, x: Tensor, latent: Tensor, z: Tensor) -> tup
     Returns:
         x*, shaped like x, and how far it may be off, ``(B,)``: the last correction, and
         ``s / (1 - s) ‖x* - x‖`` with the share ``s = ‖F(x*) - z‖ / ‖F(x) - z‖`` of the way that is
-        left; inf where nothing was gained, so that a G which is the same everywhere is not believed.
+        left; inf where nothing was gained, so that a G which is constant is not believed.
     """
     target = network.inverse(z)[0]
     step = target - network.inverse(latent)[0]
