@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from harness import registry
-from harness.bijections.base import Bijection, BiLipschitz
+from harness.bijections.base import Bijection, BiLipschitz, Convergence
 from harness.bijections.box import Box
 from harness.bijections.chain import Chain
 from harness.bijections.continuous.neural_ode import NeuralODE
@@ -86,6 +86,37 @@ class Loses(Known):
         return x + (0.25 if x.dtype == torch.float32 else 0.0)
 
 
+class Timid(Known):
+    """Its inverse goes so much of the way from zero: a correction leaves the rest of an error."""
+
+    def __init__(self, way: float) -> None:
+        super().__init__()
+        self.way = way
+
+    def off(self, x: Tensor) -> Tensor:
+        return self.way * x
+
+
+class Patchy(Known):
+    """Off by 1 in float32 and 1/2 in float64, where 5 is lost; in float32 it is 6 that is lost."""
+
+    def off(self, x: Tensor) -> Tensor:
+        single = x.dtype == torch.float32
+        lost = x[:, :1] == (6 if single else 5)
+        return x + torch.where(lost, torch.nan, x.new_tensor([1.0 if single else 0.5, 0]))
+
+
+class Tired(Known):
+    """Moves the first entry by 3, and gives up beyond 5."""
+
+    def inverse_with_convergence(
+        self, y: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Convergence]:
+        x, log_det = self.inverse(y)
+        ones = torch.ones(len(y), dtype=torch.int64)
+        return x, log_det, Convergence(ones, y.new_zeros(len(y)), x[:, 0] <= 5)
+
+
 class Counted(Known):
     """Counts the rows that it is given, in all copies."""
 
@@ -103,7 +134,9 @@ class Counted(Known):
 @pytest.mark.parametrize("precision", BOTH)
 def test_every_norm_of_a_known_error_in_both_directions(precision: str) -> None:
     x = torch.tensor([[8.0, 0, 6, 0]] * 3)
-    value = values(measured(Known(), x, round_trips=4), precision)
+    found = measured(Known(), x, round_trips=4)
+    assert all(m.status is NumberStatus.FINITE for m in found.values())
+    value = values(found, precision)
     expected = {
         "l2": 5.0, "rms": 2.5, "linf": 4.0, "relative": 0.5,
         "latent_l2": 10.0, "latent_rms": 5.0, "latent_linf": 8.0, "latent_relative": 0.5,
@@ -300,6 +333,41 @@ def test_an_inverse_that_tells_nothing_apart_is_not_believed() -> None:
     found = measured(Chain([norm, Blind()]), gaussian(20, (4,)))
     for part in ("solver_error_median", "conditioning_error_median"):
         assert found[part, "test", "float32"].status is NumberStatus.NOT_CONVERGED
+
+
+@pytest.mark.parametrize(
+    ("way", "status"), [(0.7, NumberStatus.FINITE), (0.5, NumberStatus.NOT_CONVERGED)]
+)
+def test_a_part_is_known_where_corrections_leave_less_than_a_tenth(
+    way: float, status: NumberStatus
+) -> None:
+    """Three of them leave ``(1 - way)³``: 2.7 % and 12.5 %."""
+    norm = ActNorm(4)
+    with torch.no_grad():
+        norm.log_scale.copy_(torch.tensor([0.3, 0.1, 0.2, 0.7]))
+    found = measured(Chain([norm, Timid(way)]), gaussian(20, (4,)))
+    assert found["conditioning_error_median", "test", "float32"].status is status
+    # It is much the larger part, and so known even then.
+    solver = found["solver_error_median", "test", "float32"]
+    assert solver.status is NumberStatus.FINITE
+    total = found["l2_median", "test", "float32"].value
+    assert solver.value == pytest.approx(total, rel=1e-4)
+    exact = measured(norm, gaussian(20, (4,)))["conditioning_error_median", "test", "float32"]
+    ratio = found["conditioning_error_median", "test", "float32"].value / exact.value
+    assert ratio == pytest.approx(1 - (1 - way) ** 3, rel=1e-3)
+
+
+def test_precisions_are_compared_on_the_inputs_that_both_brought_back() -> None:
+    x = torch.tensor([[5.0, 0], [6, 0], [1, 0], [2, 0]])
+    ratio = measured(Patchy(), x)["rounding_ratio", "test", "float32"]
+    assert ratio.value == pytest.approx(2)
+    assert ratio.count == 2
+
+
+def test_a_solver_that_ended_the_first_time_may_give_up_later() -> None:
+    found = measured(Tired(), torch.zeros(3, 4), round_trips=2)
+    assert found["l2_median", "test", "float32"].status is NumberStatus.FINITE
+    assert found["repeated_l2_median", "test", "float32"].status is NumberStatus.NOT_CONVERGED
 
 
 def test_what_a_precision_cannot_do_is_unsupported_and_the_others_stay() -> None:
