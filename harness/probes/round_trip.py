@@ -15,37 +15,56 @@ CORRECTION_PASSES = 2 * CORRECTIONS + 1
 """Passes of one input that :func:`invert_well` takes."""
 
 
-class Trips(NamedTuple):
-    """Round trips of B samples, and how their inverses ended.
+class Trip(NamedTuple):
+    """A round trip of B inputs.
 
     Attributes:
         latent: ``F(x)``.
         back: ``F⁻¹(F(x))``.
         report: How that inverse ended.
-        repeated: x after all round trips; ``back`` where there was one.
-        repeated_converged: Whether every inverse on that way ended at its tolerance, ``(B,)``.
-        again: ``F(F⁻¹(z))``.
-        again_converged: Whether that inverse did, ``(B,)``.
     """
 
     latent: Tensor
     back: Tensor
     report: Convergence
+
+    def part(self, place: slice) -> "Trip":
+        """Of some of the inputs."""
+        report = Convergence(*(one[place] for one in self.report))
+        return Trip(self.latent[place], self.back[place], report)
+
+
+class Further(NamedTuple):
+    """What became of B inputs that came back once, and of B latents.
+
+    Attributes:
+        repeated: The inputs after all round trips.
+        repeated_converged: Whether each further inverse ended at its tolerance, ``(B,)``.
+        again: ``F(F⁻¹(z))``.
+        again_converged: Whether that inverse did, ``(B,)``.
+    """
+
     repeated: Tensor
     repeated_converged: Tensor
     again: Tensor
     again_converged: Tensor
 
-    def part(self, place: slice) -> "Trips":
-        """Of some of the samples."""
-        report = Convergence(*(one[place] for one in self.report))
-        latent, back, _, *rest = self
-        return Trips(latent[place], back[place], report, *(one[place] for one in rest))
+    def part(self, place: slice) -> "Further":
+        """Of some of the inputs."""
+        return Further(*(one[place] for one in self))
+
+
+@torch.no_grad()
+def there_and_back(network: Bijection, x: Tensor) -> Trip:
+    """``x → F(x) → F⁻¹(F(x))``. Cost: two passes."""
+    latent = network(x)[0]
+    back, _, report = network.inverse_with_convergence(latent)
+    return Trip(latent, back, report)
 
 
 @dataclass(frozen=True)
-class RoundTrips:
-    """``x → F(x) → F⁻¹(F(x)) → …`` so many times, and ``z → F⁻¹(z) → F(F⁻¹(z))`` once.
+class GoOn:
+    """So many more round trips of what came back, and ``z → F⁻¹(z) → F(F⁻¹(z))`` once.
 
     More round trips from a latent ``z = F(x)`` would be the images of those from x. Cost: two
     passes a round trip.
@@ -54,16 +73,13 @@ class RoundTrips:
     count: int
 
     @torch.no_grad()
-    def __call__(self, network: Bijection, x: Tensor, z: Tensor) -> Trips:
-        latent = network(x)[0]
-        back, _, report = network.inverse_with_convergence(latent)
-        repeated, converged = back, report.converged
-        for _ in range(1, self.count):
+    def __call__(self, network: Bijection, back: Tensor, z: Tensor) -> Further:
+        repeated, converged = back, torch.ones(len(back), dtype=torch.bool, device=back.device)
+        for _ in range(self.count):
             repeated, _, ended = network.inverse_with_convergence(network(repeated)[0])
             converged = converged & ended.converged
         sample, _, sampled = network.inverse_with_convergence(z)
-        again = network(sample)[0]
-        return Trips(latent, back, report, repeated, converged, again, sampled.converged)
+        return Further(repeated, converged, network(sample)[0], sampled.converged)
 
 
 @torch.no_grad()
