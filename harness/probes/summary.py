@@ -52,25 +52,45 @@ class Summary:
         """For counts, which are right whether or not an iteration converged."""
         return replace(self, converged=True)
 
-    def errors(self, name: str, errors: Tensor) -> list[Measurement]:
-        """Quantiles over the finite errors, and how many are not finite.
+    def errors(
+        self, name: str, errors: Tensor, fraction: str = "non_finite_fraction"
+    ) -> list[Measurement]:
+        """:meth:`quantiles`, and the fraction of NaN and ±inf; NaN of no errors."""
+        lost = float((~errors.isfinite()).double().mean())
+        return [*self.quantiles(name, errors), self.exact().one(fraction, lost, len(errors))]
 
-        ``<name>_median``, ``<name>_q90``, ``<name>_worst_finite`` are over finite errors only, and
-        NaN where none is finite; ``non_finite_fraction`` counts NaN and ±inf over all.
+    def quantiles(self, name: str, values: Tensor) -> list[Measurement]:
+        """``<name>_median``, ``<name>_q90``, ``<name>_worst_finite`` over the finite values.
+
+        NaN where none is finite.
         """
-        finite = errors[errors.isfinite()].double()
+        finite = values[values.isfinite()].double()
         if len(finite):
             levels = torch.tensor([0.5, 0.9, 1.0], dtype=torch.float64, device=finite.device)
             median, q90, worst = torch.quantile(finite, levels).tolist()
         else:
             median = q90 = worst = float("nan")
-        lost = 1 - len(finite) / len(errors)
-        count = len(errors)
         return [
-            self.one(f"{name}_median", median, count),
-            self.one(f"{name}_q90", q90, count),
-            self.one(f"{name}_worst_finite", worst, count),
-            self.exact().one("non_finite_fraction", lost, count),
+            self.one(f"{name}_median", median, len(values)),
+            self.one(f"{name}_q90", q90, len(values)),
+            self.one(f"{name}_worst_finite", worst, len(values)),
+        ]
+
+    def overflows(self, prefix: str, x: Tensor) -> list[Measurement]:
+        """Of how many samples ``(B, …)`` is one NaN, else +inf, else -inf.
+
+        ``<prefix>nan_fraction``, ``<prefix>plus_inf_fraction``, ``<prefix>minus_inf_fraction``: a
+        sample with several counts once, in the first of this order, so that they add up to the
+        fraction of samples that are not finite.
+        """
+        flat = x.flatten(1)
+        nan = flat.isnan().any(1)
+        plus = flat.isposinf().any(1) & ~nan
+        minus = flat.isneginf().any(1) & ~nan & ~plus
+        named = {"nan": nan, "plus_inf": plus, "minus_inf": minus}
+        return [
+            self.exact().one(f"{prefix}{name}_fraction", int(one.sum()) / len(x), len(x))
+            for name, one in named.items()
         ]
 
 
