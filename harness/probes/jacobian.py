@@ -1,5 +1,6 @@
 """The Jacobian of a network at given inputs."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -28,11 +29,11 @@ class Spectra(NamedTuple):
     finite: Tensor
 
 
-def jacobian(flow: Bijection, x: Tensor) -> Tensor:
+def jacobian(flow: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor) -> Tensor:
     """``J_F(x)``, shape ``(B, D, D)``, by one forward pass and D batched vector-Jacobian products.
 
     Args:
-        flow: The network, in the precision of ``x``.
+        flow: The network, in the precision of ``x``, or its inverse.
         x: Inputs ``(B, *shape)`` of D dimensions each.
     """
     x = x.detach().requires_grad_()

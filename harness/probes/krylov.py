@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from harness.bijections.base import Bijection
 from harness.probes.lanczos import Jacobian, Largest, largest_singular_value
@@ -33,6 +34,24 @@ class Extremes(NamedTuple):
     finite: Tensor
 
 
+class Triples(NamedTuple):
+    """The extremes, and singular vectors of J that belong to them, ``(B, D)`` each.
+
+    Attributes:
+        extremes: The values, and how well they are known.
+        largest_left: u of ``σ_max``, of length 1, and likewise the others.
+        largest_right: v of it.
+        smallest_left: u of ``σ_min``.
+        smallest_right: v of it.
+    """
+
+    extremes: Extremes
+    largest_left: Tensor
+    largest_right: Tensor
+    smallest_left: Tensor
+    smallest_right: Tensor
+
+
 @dataclass(frozen=True)
 class Krylov:
     """``σ_max(J_F(x))``, and ``σ_min`` as ``1 / σ_max`` of the inverse map's Jacobian at ``F(x)``.
@@ -56,14 +75,19 @@ class Krylov:
             x: Inputs ``(B, *shape)``.
             start: Directions to begin with, ``(B, D)``.
         """
+        return self.triples(network, x, start).extremes
+
+    def triples(self, network: Bijection, x: Tensor, start: Tensor) -> Triples:
+        """The same with vectors: K u of the inverse's triple (u, v) is ``v / σ_min``."""
         with _frozen(network):
             forward = Jacobian(lambda x: network(x)[0], x)
             inverse = Jacobian(lambda z: network.inverse(z)[0], forward.value)
             there = largest_singular_value(forward, start, self.tolerance, self.steps)
             back = largest_singular_value(inverse, start, self.tolerance, self.steps)
+            image, preimage = forward.times(there.vector), inverse.times(back.vector)
             gaps = [
-                _gap(forward.times(inverse.times(back.vector)), back),
-                _gap(inverse.times(forward.times(there.vector)), there),
+                _gap(forward.times(preimage), back),
+                _gap(inverse.times(image), there),
             ]
         numbers = torch.stack(
             [
@@ -76,7 +100,13 @@ class Krylov:
         )
         finite = numbers.isfinite().all(0)
         largest, smallest, first, second, gap = torch.where(finite, numbers, torch.nan)
-        return Extremes(largest, smallest, first, second, gap, finite)
+        return Triples(
+            Extremes(largest, smallest, first, second, gap, finite),
+            normalize(image),
+            there.vector,
+            back.vector,
+            normalize(preimage),
+        )
 
 
 def _gap(again: Tensor, of: Largest) -> Tensor:

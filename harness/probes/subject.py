@@ -1,5 +1,6 @@
 """What a probe is given: inputs, and a network that it asks."""
 
+import functools
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from harness.bijections.base import Bijection, BiLipschitz
+from harness.bijections.box import Box
 from harness.precisions import PRECISIONS, PrecisionName
 from harness.probes.jacobian import Spectra, spectra
 from harness.record import Measurement
@@ -33,6 +35,11 @@ class Inputs:
     lowest: Tensor
     highest: Tensor
     step: int
+
+    @property
+    def box(self) -> Box:
+        """The least box around the training data, in float64."""
+        return Box(self.lowest.double(), self.highest.double())
 
     @property
     def data_radius(self) -> float:
@@ -125,13 +132,17 @@ class Subject:
             self._spectra[points] = await self.ask(spectra, "float64", x.double())
         return self._spectra[points]
 
-    async def bounds(self) -> BiLipschitz:
-        """The network's bounds of both Lipschitz constants, computed in float64."""
-        return await self.ask(_bounds, "float64")
+    async def bounds(self, box: Box | None = None) -> BiLipschitz:
+        """The network's bounds of both Lipschitz constants, computed in float64.
+
+        Args:
+            box: Of inputs, float64; ``None`` asks for the global constants.
+        """
+        return await self.ask(functools.partial(_bounds, box), "float64")
 
 
-def _bounds(network: Bijection) -> BiLipschitz:
-    return network.bounds()
+def _bounds(box: Box | None, network: Bijection) -> BiLipschitz:
+    return network.bounds(box)
 
 
 Measuring = Coroutine[Question[Any], Any, list[Measurement]]

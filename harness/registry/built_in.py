@@ -46,11 +46,14 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "probe": {
         "attack": "harness.probes.attack:attack",
         "bi_lipschitz": "harness.probes.bi_lipschitz:bi_lipschitz",
+        "certificates": "harness.probes.certificates:certificates",
         "gradient_fidelity": "harness.probes.gradient_fidelity:gradient_fidelity",
         "layer_profile": "harness.probes.layer_profile:layer_profile",
         "log_det": "harness.probes.log_det:log_det",
+        "normalization": "harness.probes.normalization:normalization",
         "reconstruction": "harness.probes.reconstruction:reconstruction",
         "sampling": "harness.probes.sampling:sampling",
+        "worst_point": "harness.probes.worst_point:worst_point",
     },
     "scale_map": {
         "arctan_clamp": "harness.bijections.scale_maps.exponentials:arctan_clamp",
