@@ -158,9 +158,10 @@ def test_spectra_within_the_limits_of_a_graphics_card(monkeypatch: pytest.Monkey
     assert_close(ours, each(pack, spectra, "float64", x), 1e-9)
 
 
-BY_ITSELF = {"attack", "gradient_fidelity", "layer_profile"}
+BY_ITSELF = {"attack", "gradient_fidelity", "layer_profile", "normalization", "worst_point"}
 """Probes that ask for layers or for gradients by weights, which several networks made one have
-not; the attack's second derivatives of convolutions are not vectorised."""
+not; the attack's second derivatives of convolutions are not vectorised, nor are gradients of
+iterative inverses, and the points of an integral or of a search are too many for it to pay."""
 PROBES = {
     name: registry.resolve("probe", {"name": name, SIZES.get(name, "points"): 4})
     for name in registry.names("probe")
