@@ -20,7 +20,10 @@ from tests.probing import inputs_in_a_cube, probed
 
 Found = dict[tuple[str, str, str], Measurement]
 
-SMALL: dict[str, dict[str, object]] = {"attack": {"steps": 1, "norms": ["l2"]}}
+SMALL: dict[str, dict[str, object]] = {
+    "attack": {"steps": 1, "norms": ["l2"]},
+    "sampling": {"samples": 16},
+}
 """Settings that cost less than the defaults."""
 
 
