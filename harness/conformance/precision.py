@@ -61,4 +61,4 @@ def bfloat16(flow: Bijection, x: Tensor) -> list[Row]:
 def _unsupported(error: Exception) -> bool:
     """PyTorch has no kernel for it, or LAPACK none in that precision."""
     text = str(error).lower()
-    return "bfloat16" in text or "low precision" in text
+    return "not implemented for" in text or "low precision dtypes not supported" in text
