@@ -21,7 +21,9 @@ MAY_IMPORT = {
     "training": {"bijections", "datasets", "record", "regularizers", "seeding", "suite", "tasks"},
     "memory": {"bijections", "datasets", "registry", "seeding", "suite", "training"},
     "measuring": {"bijections", "precisions", "probes", "training"},
-    "conformance": {"bijections", "datasets", "registry", "seeding", "suite", "training"},
+    "conformance": {
+        *{"bijections", "datasets", "gradients", "registry", "seeding", "suite", "training"},
+    },
     "diagnosis": {
         *{"adapters", "bijections", "datasets", "errors", "measuring", "precisions", "probes"},
         *{"record", "registry", "results", "seeding", "tasks"},

@@ -9,6 +9,7 @@ from torch import Tensor
 from harness.bijections.base import Bijection
 from harness.bijections.box import Box
 from harness.conformance.jacobians import jacobians
+from harness.gradients.singular_value import slope
 
 End = Literal["forward", "inverse"]
 STEPS = 8
@@ -40,15 +41,15 @@ def ascend(flow: Bijection, x: Tensor, end: End, box: Box | None = None) -> floa
         values, left, right, finite = _decomposed(jacobians(flow, x), end)
         best = max([best, *map(float, values[finite])])
         try:
-            slope = _slope(flow, x, left, right)
+            uphill = slope(flow, x, left, right)
         except RuntimeError:  # a backward pass that cannot be differentiated: any direction
-            slope = torch.randn(x.shape, generator=random, dtype=torch.float64)
-        if not slope.any():  # a linear map is the same everywhere
+            uphill = torch.randn(x.shape, generator=random, dtype=torch.float64)
+        if not uphill.any():  # a linear map is the same everywhere
             return best
         if end == "inverse":
-            slope = -slope
-        length = slope.flatten(1).norm(dim=1).clamp_min(torch.finfo(slope.dtype).tiny)
-        x = x + step * (slope / length.reshape(-1, *[1] * (slope.ndim - 1))).nan_to_num()
+            uphill = -uphill
+        length = uphill.flatten(1).norm(dim=1).clamp_min(torch.finfo(uphill.dtype).tiny)
+        x = x + step * (uphill / length.reshape(-1, *[1] * (uphill.ndim - 1))).nan_to_num()
         step = 0.8 * step
         if box is not None:
             x = x.clamp(box.lower, box.upper)
@@ -65,15 +66,3 @@ def _decomposed(matrices: Tensor, end: End) -> tuple[Tensor, Tensor, Tensor, Ten
         return values[:, 0], u[:, :, 0], vh[:, 0], finite
     unknown = 10 * matrices.shape[-1] * torch.finfo(values.dtype).eps * values[:, 0]
     return 1 / (values[:, -1] + unknown), u[:, :, -1], vh[:, -1], finite
-
-
-def _slope(flow: Bijection, x: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """The gradient of ``uᵀ J(x) v`` by x."""
-    x = x.detach().requires_grad_()
-    y = flow(x)[0].flatten(1)
-    (row,) = torch.autograd.grad((y * left).sum(), x, create_graph=True)
-    sigma = (row.flatten(1) * right).sum()
-    if not sigma.requires_grad:
-        return torch.zeros_like(x)
-    (slope,) = torch.autograd.grad(sigma, x, materialize_grads=True)
-    return slope.detach()

@@ -1,1 +1,1 @@
-"""Gradients by a network's parameters: how they are made, and how far two of them are apart."""
+"""Gradients: by the weights, how they are made and how far two are apart; by the input."""

@@ -8,9 +8,9 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.bijections.base import Bijection
+from harness.bijections.likelihood import log_likelihood
 from harness.registry import Combination, entry
 from harness.regularizers.base import Regularizer
-from harness.tasks.density import log_likelihood
 
 
 @dataclass(frozen=True)

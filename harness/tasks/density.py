@@ -5,20 +5,12 @@ import math
 import torch
 from torch import Tensor
 
-from harness.bijections.base import Bijection, sum_per_sample
+from harness.bijections.base import Bijection
+from harness.bijections.likelihood import log_likelihood
 from harness.datasets.base import Dataset
 from harness.record import Measurement
 from harness.registry import entry
 from harness.tasks.base import Task
-
-
-def log_likelihood(flow: Bijection, x: Tensor) -> Tensor:
-    """``log p(x) = log N(F(x); 0, I) + log |det J_F(x)|`` in nats, shape ``(B,)``."""
-    z, log_det = flow(x)
-    z = z.flatten(1)
-    normal = -0.5 * sum_per_sample(z * z) - 0.5 * z.shape[1] * math.log(2 * math.pi)
-    density: Tensor = normal + log_det
-    return density
 
 
 class Density(Task):

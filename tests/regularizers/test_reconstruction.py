@@ -7,12 +7,12 @@ from harness import registry
 from harness.bijections.base import Bijection
 from harness.bijections.coupling.networks import Conditioner, linear
 from harness.bijections.free_form import FreeForm
+from harness.bijections.likelihood import log_likelihood
 from harness.conformance.registered import candidate
 from harness.datasets.base import Dataset
 from harness.registry import Combination
 from harness.seeding import generator
 from harness.suite.model import Training
-from harness.tasks.density import log_likelihood
 from harness.training.batches import Batches
 from harness.training.loop import Member, train
 from tests.networks import gaussian
