@@ -19,7 +19,7 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Some 20 minutes on two cores; `python -m benchmarks --help` runs parts of it.
+# Some half an hour on two cores; `python -m benchmarks --help` runs parts of it.
 bench: $(BENCH_INSTALLED)
 	$(BIN)/python -m benchmarks
 	$(BIN)/python analysis/bench_picture.py build/bench.parquet build/bench.svg

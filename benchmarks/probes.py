@@ -4,9 +4,10 @@ As a sweep's worker runs them, pack by pack, on one thread; both times are what 
 cell. Above 1 all probes of a cell take less than its training.
 """
 
+import statistics
 import tempfile
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -31,16 +32,15 @@ def rows(most_rounds: int | None = None) -> list[Row]:
     work = packs(loaded.cells, loaded.resources.pack, SLOTS)
     threads = torch.get_num_threads()
     count = min(ROUNDS, most_rounds or ROUNDS)
-    ratios: dict[tuple[str, str], list[float]] = defaultdict(list)
+    taken = []
     try:
         measured(work[:1])  # warm
         for number in range(count):
-            for who, ratio in compared(measured(work)).items():
-                ratios[who].append(ratio)
+            taken.append(measured(work))
             say(f"probes: round {number + 1} of {count}")
     finally:
         torch.set_num_threads(threads)
-    return [_row(*who, values) for who, values in ratios.items()]
+    return compared(taken)
 
 
 def measured(work: Sequence[Sequence[Cell]]) -> list[CellRecord]:
@@ -60,23 +60,32 @@ def measured(work: Sequence[Sequence[Cell]]) -> list[CellRecord]:
     return found
 
 
-def compared(records: Sequence[CellRecord]) -> Mapping[tuple[str, str], float]:
-    """Seconds of training by seconds of probes, by whose probes they are and on what."""
-    groups: dict[tuple[str, str], list[CellRecord]] = defaultdict(list)
-    for record in records:
-        groups[record.architecture_label, record.dataset_label].append(record)
-    found = {(ALL, ""): _ratio(records), (WORST, ""): min(_ratio([one]) for one in records)}
-    return found | {who: _ratio(group) for who, group in sorted(groups.items(), key=_by_dataset)}
+def compared(rounds: Sequence[Sequence[CellRecord]]) -> list[Row]:
+    """All cells, the worst one, and each architecture on each dataset, in every round.
+
+    The worst is the cell of the least median: of 96 there is always one that the machine held up.
+    """
+    cells = _ratios(rounds, lambda record: (record.dataset_label, record.cell_id))
+    worst = min(cells.values(), key=statistics.median)
+    kinds = _ratios(rounds, lambda record: (record.dataset_label, record.architecture_label))
+    return [
+        *(_row(ALL, "", values) for values in _ratios(rounds, lambda _: ("", "")).values()),
+        _row(WORST, "", worst),
+        *(_row(contender, dataset, values) for (dataset, contender), values in kinds.items()),
+    ]
 
 
-def _by_dataset(group: tuple[tuple[str, str], object]) -> tuple[str, str]:
-    architecture, dataset = group[0]
-    return dataset, architecture
-
-
-def _ratio(records: Sequence[CellRecord]) -> float:
-    training = sum(record.train_seconds for record in records)
-    return training / sum(record.probe_seconds for record in records)
+def _ratios(
+    rounds: Sequence[Sequence[CellRecord]], by: Callable[[CellRecord], tuple[str, str]]
+) -> dict[tuple[str, str], list[float]]:
+    """Seconds of training by seconds of probes, of what is alike, in each round."""
+    found: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for records in rounds:
+        for key in sorted({by(record) for record in records}):
+            alike = [record for record in records if by(record) == key]
+            training = sum(record.train_seconds for record in alike)
+            found[key].append(training / sum(record.probe_seconds for record in alike))
+    return found
 
 
 def _row(contender: str, dataset: str, values: Sequence[float]) -> Row:

@@ -61,4 +61,5 @@ def bfloat16(flow: Bijection, x: Tensor) -> list[Row]:
 def _unsupported(error: Exception) -> bool:
     """PyTorch has no kernel for it, or LAPACK none in that precision."""
     text = str(error).lower()
-    return "bfloat16" in text or "low precision" in text
+    said = ("not implemented for", "low precision dtypes not supported", "unsupported dtype")
+    return any(sentence in text for sentence in said)

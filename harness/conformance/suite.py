@@ -1,7 +1,9 @@
 """All checks of a candidate, in turn."""
 
+import copy
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from torch import Tensor
 
 from harness.bijections.base import Bijection
 from harness.bijections.box import Box
+from harness.bijections.residual.log_determinant import estimates
 from harness.conformance import precision, state
 from harness.conformance.batch import batch_mates, batch_mates_in_float32
 from harness.conformance.bounds import (
@@ -67,6 +70,7 @@ def steps(candidate: Candidate) -> Iterator[Step]:
                 mates,
                 gradients,
                 gradients_against_differences,
+                gradients_in_training,
                 log_det_in_training,
                 float32,
                 precision.bfloat16,
@@ -113,6 +117,15 @@ def converges(flow: Bijection, x: Tensor) -> list[Row]:
     with torch.no_grad():
         _, _, report = flow.inverse_with_convergence(local.y)
     return [convergence(local, report)]
+
+
+def gradients_in_training(flow: Bijection, x: Tensor) -> list[Row]:
+    """Gradients of training mode against differences, unless they are those of an estimate."""
+    training = copy.deepcopy(flow).train()
+    if estimates(training):
+        return []
+    found = gradients_against_differences(training, x)
+    return [replace(row, check=f"{row.check}, in training mode") for row in found]
 
 
 def mates(flow: Bijection, x: Tensor) -> list[Row]:
@@ -184,7 +197,9 @@ def _trained(candidate: Candidate) -> list[Row]:
     flow, x, told = trained(candidate)
     x = x[:SAMPLES]
     rows = [row.at(TRAINED) for row in told]
-    for check in (inverse, bounds):
+    # A report that nothing converged excuses any error: after training it is no excuse either.
+    checks = (inverse, bounds) if candidate.learns_inverse else (inverse, converges, bounds)
+    for check in checks:
         rows += _guarded(check.__name__, partial(located, flow, x, check, TRAINED), TRAINED)()
     return rows
 

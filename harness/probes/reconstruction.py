@@ -53,7 +53,7 @@ def _cost(parameters: Mapping[str, Any], dimension: int, sets: int) -> int:
 def reconstruction(
     *,
     points: Annotated[int, Field(ge=1)] = 256,
-    closer_points: Annotated[int, Field(ge=1)] = 64,
+    closer_points: Annotated[int, Field(ge=1)] = 32,
     round_trips: Annotated[int, Field(ge=1)] = 2,
     precisions: WantedPrecisions = USUAL,
 ) -> Probe:

@@ -10,9 +10,11 @@ from harness.bijections.base import Bijection, Convergence
 from harness.probes.summary import per_sample_norm
 
 CORRECTIONS = 3
-"""How often :func:`invert_well` improves on its start."""
+"""How often :func:`invert_well` improves on its start at most."""
 CORRECTION_PASSES = 2 * CORRECTIONS + 1
-"""Passes of one input that :func:`invert_well` takes."""
+"""Passes of one input that :func:`invert_well` takes at most."""
+SETTLED = 1e-6
+"""What may be left of the way to an inverse where no further correction is worth its cost."""
 
 
 class Trip(NamedTuple):
@@ -95,20 +97,30 @@ def invert_well(network: Bijection, x: Tensor, latent: Tensor, z: Tensor) -> tup
 
     ``x ← x + G(z) - G(F(x))``, at rest where ``F(x) = z`` if G tells the two apart. A correction
     leaves of the way to x* as much as G leaves of an error: nothing for a closed form, ``c^(m+1)``
-    for m iterations of a residual block.
+    for m iterations of a residual block. A sample that has come to rest is not moved again, so
+    that what is found of it does not depend on the others.
 
     Returns:
-        x*, shaped like x, and how far it may be off, ``(B,)``: the last correction, and
-        ``s / (1 - s) ‖x* - x‖`` with the share ``s = ‖F(x*) - z‖ / ‖F(x) - z‖`` of the way that is
-        left; inf where nothing was gained, so that a G which is constant is not believed.
+        x*, shaped like x, and how far it may be off, ``(B,)``: ``s / (1 - s) ‖x* - x‖`` with the
+        share ``s = ‖F(x*) - z‖ / ‖F(x) - z‖`` of the way that is left, inf where nothing was
+        gained, so that a G which is constant is not believed; and, of a sample that has not come
+        to rest, the last correction.
     """
-    target = network.inverse(z)[0]
-    step = target - network.inverse(latent)[0]
-    found = x + step
-    for _ in range(CORRECTIONS - 1):
-        step = target - network.inverse(network(found)[0])[0]
-        found = found + step
-    start, left = per_sample_norm(latent - z), per_sample_norm(network(found)[0] - z)
-    share = torch.where(left == 0, left, left / start)  # both are 0 where nothing was rounded
+    target, again = network.inverse(z)[0], network.inverse(latent)[0]
+    start = per_sample_norm(latent - z)
+    found, share, last = x, torch.ones_like(start), torch.zeros_like(start)
+    moves = torch.ones_like(start, dtype=torch.bool)
+    for left in reversed(range(CORRECTIONS)):
+        step = target - again
+        there = network(found + step)[0]
+        found = torch.where(moves.view(-1, *[1] * (x.ndim - 1)), found + step, found)
+        missed = per_sample_norm(there - z)
+        # Both are 0 where nothing was rounded.
+        share = torch.where(moves, torch.where(missed == 0, missed, missed / start), share)
+        last = per_sample_norm(step)
+        moves = moves & (share > SETTLED)
+        if not left or not moves.any():
+            break
+        again = network.inverse(there)[0]
     ahead = torch.where(share < 1, share / (1 - share) * per_sample_norm(found - x), torch.inf)
-    return found, per_sample_norm(step) + ahead
+    return found, ahead + torch.where(moves, last, 0)

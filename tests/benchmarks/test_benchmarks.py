@@ -1,6 +1,7 @@
 """What the benchmark reports is what it measured; the measuring itself is `make bench`."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -8,7 +9,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from benchmarks import results
+from benchmarks import probes, results
 from benchmarks.inverse import compare as inverse
 from benchmarks.inverse import solver
 from benchmarks.rounds import order, rounds
@@ -21,7 +22,9 @@ from benchmarks.training import compare as training
 from benchmarks.training.compare import check
 from benchmarks.training.contender import PlainLoop, Size
 from benchmarks.training.pack import Pack, checkerboard
+from harness.record import CellRecord
 from harness.suite.load import load
+from tests.results.records import record
 
 
 def row(*values: float, target: float | None = 8.0, better: str = "higher") -> Row:
@@ -168,6 +171,42 @@ def test_fewer_evaluations_are_counted_to_the_same_residual(
     monkeypatch.setattr(solver, "MAXIMUM", 20)
     with pytest.raises(AssertionError, match="did not converge"):
         solver.rows(1)
+
+
+def test_the_worst_cell_is_no_average(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cell(
+        architecture: str, dataset: str, seed: int, training: float, probing: float
+    ) -> CellRecord:
+        base = record(architecture, dataset=dataset, seed=seed)
+        return replace(base, train_seconds=training, probe_seconds=probing)
+
+    def cells(held_up: float) -> list[CellRecord]:
+        return [
+            cell("b", "x", 0, 3.0, 1.0 * held_up),
+            cell("b", "x", 1, 1.0, 3.0 / held_up),
+            cell("a", "y", 0, 2.0, 8.0),
+        ]
+
+    given = iter([[], cells(1.0), cells(30.0), cells(1.0)])
+    monkeypatch.setattr(probes, "measured", lambda _: next(given))
+    rows = probes.rows(3)
+    assert [(row.contender, row.setting, row.values) for row in rows] == [
+        (probes.ALL, "quickstart", (0.5, pytest.approx(6 / 38.1), 0.5)),
+        (probes.WORST, "quickstart", (0.25, 0.25, 0.25)),
+        ("b", "quickstart, x", (1.0, pytest.approx(4 / 30.1), 1.0)),
+        ("a", "quickstart, y", (0.25, 0.25, 0.25)),
+    ]
+    assert [row.met for row in rows] == [False, False, True, False]
+
+
+def test_what_is_measured_is_what_a_worker_stores() -> None:
+    cells = [
+        cell.model_copy(
+            update={"training": cell.training.model_copy(update={"steps": 1}), "probes": ()}
+        )
+        for cell in load(probes.SUITE).cells[-2:]
+    ]
+    assert [one.cell_id for one in probes.measured([cells])] == [cell.id for cell in cells]
 
 
 def test_who_does_not_train_is_found() -> None:

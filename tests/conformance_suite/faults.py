@@ -9,13 +9,17 @@ from torch import Tensor, nn
 from harness.bijections.base import Bijection, BiLipschitz, Convergence
 from harness.bijections.box import Box
 from harness.bijections.chain import Chain
+from harness.bijections.coupling.coupling import Coupling
+from harness.bijections.coupling.networks import mlp
 from harness.bijections.linear.actnorm import ActNorm
 from harness.bijections.linear.linear import LULinear
 from harness.bijections.residual.contraction import Contraction
 from harness.bijections.residual.lipschitz_network import LipschitzNetwork
 from harness.bijections.residual.log_determinant import LogDeterminant, truncation_bound
 from harness.bijections.residual.residual import Residual
+from harness.bijections.scale_maps.exponentials import Exponential
 from harness.bijections.shape.reshape import Flatten
+from harness.bijections.transformers.elementwise import Affine
 from harness.registry import Shape
 from tests.conformance_suite.faults_of_bounds import FAULTS_OF_BOUNDS
 from tests.conformance_suite.frame import Factory, beside, coupling
@@ -187,6 +191,30 @@ class Branching(ActNorm):
         return super().forward(x if x.isnan().any() else 1.0 * x)
 
 
+class InTraining(Coupling):
+    """In training mode the log-det is the batch's mean for every sample, or without a gradient."""
+
+    def __init__(self, generator: torch.Generator, *, shared: bool) -> None:
+        super().__init__(1, Affine(Exponential()), mlp(1, 2, 8, 1, generator))
+        self.shared = shared
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        y, log_det = super().forward(x)
+        if self.training:
+            log_det = log_det.mean().expand(len(x)) if self.shared else log_det.detach()
+        return y, log_det
+
+
+class Impatient(Residual):
+    """Two iterations are enough where g is nothing, as it is at the start."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__(LipschitzNetwork(2, 8, 1, 0.9, generator), maximum_iterations=2)
+        with torch.no_grad():
+            for parameter in list(self.network.parameters())[-2:]:
+                parameter.zero_()
+
+
 def _undivided(generator: torch.Generator) -> Bijection:
     return Residual(LipschitzNetwork(2, 8, 1, 0.5, generator), in_training=Undivided())
 
@@ -215,7 +243,22 @@ FAULTS: dict[str, tuple[Factory, str, str]] = {
     "dropped factor in training mode": (
         beside(_undivided),
         "log-det in training mode",
-        r"the samples it sums to .*, their autograd Jacobians' to .* in parts\.2 \(Residual\)",
+        r"the block says .*, its autograd Jacobian .* in parts\.2 \(Residual\)",
+    ),
+    "log-det of training mode that samples share": (
+        beside(lambda generator: InTraining(generator, shared=True)),
+        "log-det in training mode",
+        r"the block says .*, its autograd Jacobian .* in parts\.2 \(InTraining\)",
+    ),
+    "no gradient of a log-det in training mode": (
+        beside(lambda generator: InTraining(generator, shared=False)),
+        "gradient of the log-det against differences, forward, in training mode",
+        r"along a direction it is .*, and a difference .* in parts\.2 \(InTraining\)",
+    ),
+    "inverse that converges as built only": (
+        beside(Impatient),
+        "the inverse converges",
+        r"\(after 200 training steps\): .* say that they did not",
     ),
     "orthogonal matrix that drifts": (
         beside(Drifting),

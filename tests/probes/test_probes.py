@@ -24,6 +24,7 @@ SMALL: dict[str, dict[str, object]] = {
     "attack": {"steps": 1, "norms": ["l2"]},
     "certificates": {"starts": 1, "steps": 0},
     "normalization": {"evaluations": 4096, "samples": 4},
+    "sampling": {"samples": 16},
     "worst_point": {"starts": 1, "steps": 1},
 }
 """Settings that cost less than the defaults."""

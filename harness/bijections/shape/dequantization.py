@@ -6,6 +6,7 @@ from torch import Tensor
 
 from harness.bijections.base import Bijection, BiLipschitz
 from harness.bijections.box import Box
+from harness.bijections.given import check_least
 
 
 class Dequantization(Bijection):
@@ -30,8 +31,7 @@ class Dequantization(Bijection):
 
     def __init__(self, count: int) -> None:
         super().__init__()
-        if count < 1:
-            raise ValueError(f"Dequantization: count must be at least 1, not {count}")
+        check_least("Dequantization", 1, count=count)
         self.count = count
 
     def _noise(self, like: Tensor, context: Tensor | None) -> Tensor:
@@ -57,10 +57,12 @@ class Dequantization(Bijection):
     def levels(self, y: Tensor) -> Tensor:
         """The level that each entry of y stands for, in 0 … K - 1, whatever the noise was.
 
-        Exact where ``x + u`` was: noise on a grid of 2⁻¹⁶ is, in float32, up to 256 levels. Noise
-        just below 1 is rounded into the next level otherwise.
+        Exact for noise on a grid of 2⁻¹⁶ and up to 256 levels, in float32 too. Noise just below 1
+        is rounded into the next level otherwise.
         """
-        return (y * self.count).floor().clamp(0, self.count - 1)
+        # y is a quotient, rounded: times K it may be below x + u by half of the grid's step.
+        found = (y.double() * self.count + 2**-17).floor().clamp(0, self.count - 1)
+        return found.to(y.dtype)
 
     def bounds(self, box: Box | None = None) -> BiLipschitz:
         """``1 / K`` and K, everywhere and for every noise: a scaling, tight."""

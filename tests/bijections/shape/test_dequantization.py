@@ -36,6 +36,18 @@ def test_for_a_given_noise_it_is_a_bijection(shape: tuple[int, ...]) -> None:
     assert ((y >= image.lower) & (y <= image.upper)).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("noise", [0.0, 2**-16, 0.5, 1 - 2**-16])
+def test_levels_come_back_of_any_count_at_the_ends_of_the_noise(
+    noise: float, dtype: torch.dtype
+) -> None:
+    for count in range(1, 257):
+        x = torch.arange(count, dtype=dtype).unsqueeze(1)
+        block = Dequantization(count)
+        y, _ = block(x, torch.full_like(x, noise))
+        assert torch.equal(block.levels(y), x), count
+
+
 @pytest.mark.parametrize("count", [2, 17, 256])
 def test_levels_come_back_exactly_whatever_the_noise_was(count: int) -> None:
     x = torch.arange(count).repeat(50).float().unsqueeze(1)
