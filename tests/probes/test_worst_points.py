@@ -69,6 +69,20 @@ def test_the_worst_point_of_a_known_map(region: str, furthest: float, times: flo
     assert found["non_finite_fraction", place].value == 0
 
 
+class Flattening(Cubic):
+    """``y = x - x³/6`` elementwise: ``1 - x²/2``, which is least at the corners of the box."""
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return x - x**3 / 6, (1 - x**2 / 2).log().sum(1)
+
+
+def test_the_smallest_singular_value_is_climbed_down_too() -> None:
+    found = measured("worst_point", Flattening(), 0.3 * gaussian(20, (6,)), steps=20)
+    assert found["inverse_worst", "data_box"].value == pytest.approx(2, rel=0.01)
+    assert found["random_inverse_worst", "data_box"].value < 1.99
+    assert found["forward_worst", "data_box"].value == pytest.approx(1, rel=0.01)
+
+
 def test_certificates_hold_and_are_as_tight_as_they_are() -> None:
     x = torch.cat([0.5 * gaussian(6, (2,)).clamp(-1.9, 1.9), torch.full((1, 2), 5.0)])
     found = measured("certificates", Cubic(), x, steps=12)
