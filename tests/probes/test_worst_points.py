@@ -10,6 +10,7 @@ from harness import registry
 from harness.bijections.base import Bijection, BiLipschitz
 from harness.bijections.box import Box
 from harness.bijections.linear.actnorm import ActNorm
+from harness.probes.ends import AtEnds
 from harness.record import Measurement, NumberStatus
 from harness.seeding import generator
 from tests.networks import cases, gaussian, network
@@ -69,18 +70,19 @@ def test_the_worst_point_of_a_known_map(region: str, furthest: float, times: flo
     assert found["non_finite_fraction", place].value == 0
 
 
-class Flattening(Cubic):
-    """``y = x - x³/6`` elementwise: ``1 - x²/2``, which is least at the corners of the box."""
-
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return x - x**3 / 6, (1 - x**2 / 2).log().sum(1)
-
-
-def test_the_smallest_singular_value_is_climbed_down_too() -> None:
-    found = measured("worst_point", Flattening(), 0.3 * gaussian(20, (6,)), steps=20)
-    assert found["inverse_worst", "data_box"].value == pytest.approx(2, rel=0.01)
-    assert found["random_inverse_worst", "data_box"].value < 1.99
-    assert found["forward_worst", "data_box"].value == pytest.approx(1, rel=0.01)
+@pytest.mark.parametrize("exact", [True, False])
+def test_the_slopes_of_both_ends_are_those_of_differences(exact: bool) -> None:
+    case = next(one for one in cases() if one.startswith("glow"))
+    flow, shape = network(case, 0, torch.float64)
+    x, along = gaussian(3, shape).double(), gaussian(3, shape).double()
+    asked = AtEnds(exact, slopes=True, tolerance=1e-9, steps=60)
+    ends = asked(flow.eval(), x, along)
+    step = 1e-5
+    there, back = (asked(flow, x + sign * step * along, along) for sign in (1, -1))
+    for end in ("forward", "inverse"):
+        quotient = (getattr(there, end) - getattr(back, end)) / (2 * step)
+        slope = (getattr(ends, f"{end}_slope") * along).flatten(1).sum(1)
+        torch.testing.assert_close(slope, quotient, rtol=1e-4, atol=1e-6)
 
 
 def test_certificates_hold_and_are_as_tight_as_they_are() -> None:
