@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from harness import registry
@@ -18,6 +19,7 @@ from harness.measuring.lockstep import in_lockstep
 from harness.measuring.networks import Networks
 from harness.precisions import USUAL, available
 from harness.probes.subject import Inputs, Probe, Subject
+from harness.progress import StepProgress
 from harness.record import LayerMeasurement, Measurement
 from harness.registry import BUILT_IN, Choice
 from harness.seeding import generator
@@ -57,7 +59,9 @@ def probe_inputs(given: Given, count: int, device: torch.device) -> Inputs:
     return Inputs(placed, given.lowest.to(device), given.highest.to(device), step=0)
 
 
-def measured(network: Network, given: Given, points: int, device: torch.device) -> Findings:
+def measured(
+    network: Network, given: Given, points: int, device: torch.device, console: Console
+) -> Findings:
     """Run every built-in probe with cheap settings.
 
     Args:
@@ -65,6 +69,7 @@ def measured(network: Network, given: Given, points: int, device: torch.device) 
         given: In distribution.
         points: Inputs of each set, at most; fewer where a probe would cost too much.
         device: Where.
+        console: Where progress is shown.
     """
     flow = network.flow.to(device)
     inputs = probe_inputs(given, max(points, CHEAP["samples"]), device)
@@ -74,18 +79,22 @@ def measured(network: Network, given: Given, points: int, device: torch.device) 
     forgotten(flow)
     found: list[Measurement] = []
     raised: dict[str, str] = {}
-    for name in sorted(BUILT_IN["probe"]):
-        if name in OF_LOG_DET and not network.has_log_det:
-            continue
-        choice = settings(name, points, given.test[0].numel(), len(inputs.sets), device)
-        run: Probe = registry.build("probe", choice)
-        coroutine = run(subject, generator(0, f"probe {name}"))
-        (ended,) = in_lockstep([coroutine], networks.answer)
-        if ended.result.error is not None:
-            error = ended.result.error
-            raised[name] = f"{type(error).__name__}: {error}".split("\n")[0].rstrip(": ")
-        else:
-            found += ended.result.unwrap()
+    names = [
+        name for name in sorted(BUILT_IN["probe"]) if network.has_log_det or name not in OF_LOG_DET
+    ]
+    with StepProgress(console, len(names)) as progress:
+        for name in names:
+            progress.begin(name)
+            choice = settings(name, points, given.test[0].numel(), len(inputs.sets), device)
+            run: Probe = registry.build("probe", choice)
+            coroutine = run(subject, generator(0, f"probe {name}"))
+            (ended,) = in_lockstep([coroutine], networks.answer)
+            if ended.result.error is not None:
+                error = ended.result.error
+                raised[name] = f"{type(error).__name__}: {error}".split("\n")[0].rstrip(": ")
+            else:
+                found += ended.result.unwrap()
+            progress.end(f"{name}: {'failed' if name in raised else f'{ended.seconds:.1f} s'}")
     norms = torch.linalg.vector_norm(inputs.sets["test"].double().flatten(1), dim=1)
     return Findings(
         tuple(one for one in found if not isinstance(one, LayerMeasurement)),
