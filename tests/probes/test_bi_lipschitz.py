@@ -10,6 +10,7 @@ from torch import Tensor
 from harness import registry
 from harness.bijections.base import Bijection, BiLipschitz
 from harness.bijections.box import Box
+from harness.bijections.linear.actnorm import ActNorm
 from harness.probes.krylov import Krylov
 from harness.probes.lanczos import Jacobian, largest_singular_value
 from harness.record import Measurement, NumberStatus
@@ -129,3 +130,87 @@ def test_against_another_library() -> None:
     )
     largest = torch.linalg.matrix_norm(dense.reshape(size, size), ord=2)
     assert float(ours.value) == pytest.approx(float(largest), rel=1e-7)
+
+
+def linear(*scales: float) -> ActNorm:
+    norm = ActNorm(len(scales)).double()
+    with torch.no_grad():
+        norm.log_scale.copy_(torch.tensor(scales, dtype=torch.float64).log())
+    return norm
+
+
+def test_the_vector_is_that_of_the_value() -> None:
+    flow, direction = linear(0.5, 4.0, 2.0, 1.0, 3.0), torch.eye(5, dtype=torch.float64)
+    x, start = gaussian(2, (5,)).double(), gaussian(2, (5,)).double()
+    found = Krylov(1e-12, 5).triples(flow, x, start)
+    for vectors, axis in (
+        (found.largest_left, 1),
+        (found.largest_right, 1),
+        (found.smallest_left, 0),
+        (found.smallest_right, 0),
+    ):
+        assert (vectors @ direction[axis]).abs() == pytest.approx(torch.ones(2), abs=1e-6)
+
+
+class Apart(Bijection):
+    """``y = a x``, and an inverse that multiplies by numbers of its own, and overflows beyond."""
+
+    def __init__(self, forward: tuple[float, ...], back: tuple[float, ...]) -> None:
+        super().__init__()
+        self.there = torch.nn.Parameter(torch.tensor(forward))
+        self.back = torch.nn.Parameter(torch.tensor(back))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return x * self.there, x.new_zeros(len(x))
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return y * self.back * (1e4 * (y[:, :1] - 50).clamp_min(0)).exp(), y.new_zeros(len(y))
+
+    def bounds(self, box: Box | None = None) -> BiLipschitz:
+        return BiLipschitz(math.inf, math.inf)
+
+
+@pytest.mark.parametrize(
+    "back", [(0.25 * 1.5, 0.5, 1.0, 2.0), (0.25, 0.5, 1.0, 3.0)], ids=["largest", "smallest"]
+)
+def test_an_inverse_that_is_wrong_in_one_extreme_direction_disagrees(
+    back: tuple[float, ...],
+) -> None:
+    found = measured(Apart((4.0, 2.0, 1.0, 0.5), back), gaussian(2, (4,)), method="lanczos")
+    assert found["disagreement_worst"].value == pytest.approx(0.5, rel=1e-3)
+    assert found["inverse_worst"].status is NumberStatus.NOT_CONVERGED
+    assert found["forward_worst"].status is NumberStatus.NOT_CONVERGED
+
+
+def test_an_inverse_that_overflows_alone_is_counted_and_touches_no_other() -> None:
+    flow = Apart((4.0, 2.0, 1.0, 0.5), (0.25, 0.5, 1.0, 2.0))
+    x = torch.tensor([[1.0, 1, 1, 1], [20.0, 1, 1, 1]])
+    found = measured(flow, x, method="lanczos")
+    assert found["non_finite_fraction"].value == 0.5
+    assert found["inverse_worst"].value == pytest.approx(2, rel=1e-2)
+    assert found["condition_number_worst"].value == pytest.approx(8, rel=1e-2)
+    assert found["forward_worst"].status is NumberStatus.FINITE
+
+
+class Rooted(Bijection):
+    """``y₁ = sign(x₁) √|x₁|``, the others as they are: one entry of J is not finite at 0."""
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        root = x[:, :1].sign() * x[:, :1].abs().sqrt()
+        return torch.cat([root, x[:, 1:]], 1), -(2 * root.abs().squeeze(1)).log()
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        square = y[:, :1] * y[:, :1].abs()
+        return torch.cat([square, y[:, 1:]], 1), (2 * y[:, 0].abs()).log()
+
+    def bounds(self, box: Box | None = None) -> BiLipschitz:
+        return BiLipschitz(math.inf, math.inf)
+
+
+@pytest.mark.parametrize("method", ["exact", "lanczos"])
+def test_a_jacobian_of_which_one_entry_is_not_finite_is_in_no_number(method: str) -> None:
+    x = torch.tensor([[1 / 16, 1.0, 2.0], [0.0, 1.0, 2.0], [4.0, 1.0, 1.0]])
+    found = measured(Rooted(), x, method=method)
+    assert found["non_finite_fraction"].value == pytest.approx(1 / 3)
+    assert found["forward_worst"].value == pytest.approx(2, rel=1e-2)
+    assert found["inverse_worst"].value == pytest.approx(4, rel=1e-2)
