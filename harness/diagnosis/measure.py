@@ -28,8 +28,14 @@ from harness.tasks.density import Density
 OF_LOG_DET = ("log_det", "normalization")
 """Probes that measure nothing else."""
 
-MOST_PASSES = 400_000
-"""What one probe may cost: so many passes of one input through the network."""
+MOST_NUMBERS = 8_000_000
+"""What one probe may cost: passes of one input through the network, times the numbers in it."""
+
+KRYLOV_FROM = 256
+"""Dimensions from which on singular values are found by products with the Jacobian."""
+
+REDUCED = "points", "samples", "starts"
+"""Parameters that are halved, the largest first, until a probe costs no more than that."""
 
 FAR = 1e3
 """How many times as large as its latents a network's own samples may be."""
@@ -119,11 +125,15 @@ def settings(name: str, points: int, dimension: int, sets: int, device: torch.de
             given[key] = min(points, field.default, FEW.get(name, points))
         elif key in CHEAP and isinstance(field.default, int):
             given[key] = min(CHEAP[key], field.default)
+        elif key == "method" and dimension > KRYLOV_FROM:
+            given[key] = "lanczos"
     choice = registry.resolve("probe", {"name": name, **given})
-    while entry.cost is not None and given.get("points", 1) > 1:
-        if entry.cost(choice.parameters, dimension, sets) <= MOST_PASSES:
+    while entry.cost is not None:
+        left = {key: given[key] for key in REDUCED if given.get(key, 1) > 1}
+        cost = entry.cost(choice.parameters, dimension, sets) * dimension
+        if cost <= MOST_NUMBERS or not left:
             break
-        given["points"] = given["points"] // 2
+        given[max(left, key=left.__getitem__)] //= 2
         choice = registry.resolve("probe", {"name": name, **given})
     return choice
 
