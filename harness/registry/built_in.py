@@ -2,7 +2,9 @@
 
 BUILT_IN: dict[str, dict[str, str]] = {
     "task": {
+        "classification": "harness.tasks.classification:classification",
         "density": "harness.tasks.density:density",
+        "regression": "harness.tasks.regression:regression",
     },
     "architecture": {
         "additive": "harness.architectures.additive:additive",
@@ -41,6 +43,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "digits": "harness.datasets.digits:digits",
         "eight_gaussians": "harness.datasets.eight_gaussians:eight_gaussians",
         "rings": "harness.datasets.rings:rings",
+        "toy_regression": "harness.datasets.toy_regression:toy_regression",
         "two_moons": "harness.datasets.two_moons:two_moons",
     },
     "probe": {
