@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from harness.regularizers.base import Regularizer
 from harness.regularizers.directions import unit_directions
 from harness.regularizers.published import batch_directions
 from harness.seeding import generator
-from tests.networks import gaussian, network, normal_log_prob
+from tests.networks import cases, gaussian, network, normal_log_prob
 
 TIGHT: dict[str, dict[str, object]] = {
     "inverse_gain": {"most": 0.1},
@@ -68,9 +69,13 @@ def test_finite_difference_of_a_scaling_is_a_squared_plus_its_inverse() -> None:
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("name", [name for name in registry.names("regularizer") if name != "none"])
 def test_the_gradient_is_that_of_the_value(name: str, case: str) -> None:
+    if name in ("inverse_gain", "jacobian"):
+        return  # of these below, on every architecture
+    check_slope(name, case)
+
+
+def check_slope(name: str, case: str) -> None:
     """Autograd against a central difference along a random direction of the weights."""
-    if case.startswith("residual") and name in ("inverse_gain", "jacobian"):
-        return  # refused, see below
     flow, shape = network(case)
     x, penalty = gaussian(4, shape), build({"name": name, **TIGHT.get(name, {})})
     flow.zero_grad()
@@ -200,6 +205,26 @@ def test_spectral_norms_above_the_most_are_penalised() -> None:
     penalty = build({"name": "spectral_normalization", "most": 0.5})
     assert expected > 0
     assert float(value_of(penalty, flow, gaussian(2, (5,))).detach()) == pytest.approx(expected)
+
+
+def twice_differentiated() -> list[tuple[str, str]]:
+    found = []
+    for case, (chosen, shape) in cases().items():
+        where = replace(combination("density", chosen), shape=shape)
+        for name in ("inverse_gain", "jacobian"):
+            refuses = registry.get("regularizer", name).refuses
+            if refuses is not None and refuses(where) is None:
+                found.append((name, case))
+    return found
+
+
+@pytest.mark.parametrize(("name", "case"), twice_differentiated())
+def test_inverses_that_are_differentiated_twice_have_second_derivatives(
+    name: str, case: str
+) -> None:
+    """Of every architecture that is not refused; what iterates is."""
+    assert not case.startswith(("residual", "i_densenet", "bilipnet", "flow_plus_plus"))
+    check_slope(name, case)
 
 
 def test_log_scale_is_the_sum_of_squares() -> None:
