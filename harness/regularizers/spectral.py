@@ -31,7 +31,10 @@ class SpectralNormalization:
         """``Σ_W max(0, σ_max(W) - most)²`` over all matrices of conditioners."""
         total = x.new_zeros(())
         for matrix in conditioner_matrices(flow):
-            excess = torch.linalg.matrix_norm(matrix, ord=2) - self.most
+            finite = matrix.isfinite().all()
+            # LAPACK fails on a matrix that is not finite, and would for all members of a pack.
+            norm = torch.linalg.matrix_norm(torch.where(finite, matrix, 0.0), ord=2)
+            excess = torch.where(finite, norm - self.most, torch.nan)
             total = total + excess.clamp_min(0) ** 2
         return total
 
