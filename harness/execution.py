@@ -8,6 +8,7 @@ import torch
 
 from harness import registry
 from harness.bijections.base import Bijection
+from harness.bijections.headed import outputs, with_head
 from harness.datasets.base import Dataset, Splits
 from harness.datasets.off_distribution import off_distribution
 from harness.measuring.lockstep import Ended, Result, in_lockstep, result
@@ -28,7 +29,9 @@ PROBED_INPUTS = 1024
 """How many test inputs, and how many of each off-distribution set, the probes may choose from."""
 
 
-def probe_inputs(dataset: Dataset, splits: Splits, device: torch.device) -> Inputs:
+def probe_inputs(
+    dataset: Dataset, splits: Splits, device: torch.device, *, supervised: bool = False
+) -> Inputs:
     """Test and off-distribution inputs: the same for every cell of a dataset, whatever its seed."""
     source = generator(0, "probe inputs")
     test = dataset.prepare(splits.test, source)
@@ -36,7 +39,10 @@ def probe_inputs(dataset: Dataset, splits: Splits, device: torch.device) -> Inpu
     sets |= off_distribution(dataset, test, PROBED_INPUTS, source)
     lowest, highest = dataset.prepare(splits.train, source).aminmax(dim=0)
     placed = {name: x.to(device) for name, x in sets.items()}
-    return Inputs(placed, lowest.to(device), highest.to(device), step=0)
+    targets = splits.test_targets if supervised else None
+    if targets is not None:
+        targets = targets[:PROBED_INPUTS].to(device)
+    return Inputs(placed, lowest.to(device), highest.to(device), 0, targets)
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class TrainedCell:
 
     Attributes:
         cell: The cell.
-        flow: Its network.
+        flow: Its network, with its head where the task has one.
         trained: How its training ended.
         task: What it was trained for.
         dataset: On what.
@@ -102,13 +108,16 @@ def train_cells(
     dataset: Dataset = registry.build("dataset", first.dataset)
     splits = dataset.read()
     task: Task = registry.build("task", first.task)
-    members = [_member(cell, dataset, device) for cell in cells]
+    members = [_member(cell, dataset, task, device) for cell in cells]
     seeds = [cell.seed for cell in cells]
-    batches = Batches(dataset, splits.train.to(device), first.training.batch_size, seeds)
+    targets = splits.train_targets if task.supervised else None
+    if targets is not None:
+        targets = targets.to(device)
+    batches = Batches(dataset, splits.train.to(device), first.training.batch_size, seeds, targets)
     compiler = Compiler(first.training.steps, branching(first)) if compiled else None
     paused = time.perf_counter()
-    inputs = probe_inputs(dataset, splits, device)
-    visits = Visits(cells, [member.flow for member in members], inputs, task.loss)
+    inputs = probe_inputs(dataset, splits, device, supervised=task.supervised)
+    visits = Visits(cells, [member.flow for member in members], inputs, task.probed_loss)
     begun += time.perf_counter() - paused
     if _can_train(first, members[0].flow, splits):
         ends = train(members, task, batches, compiler, visits)
@@ -117,7 +126,8 @@ def train_cells(
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     seconds = (time.perf_counter() - begun - visits.seconds) / len(cells)
-    origin = provenance(device, splits.digest(), len(cells), halved, compiler)
+    digest = splits.digest(targets=task.supervised)
+    origin = provenance(device, digest, len(cells), halved, compiler)
     return [
         TrainedCell(
             cell,
@@ -144,16 +154,17 @@ def _can_train(cell: Cell, flow: Bijection, splits: Splits) -> bool:
     weights = [parameter for parameter in flow.parameters() if parameter.requires_grad]
     if not weights:
         return False
-    return any(one.requires_grad for one in flow(splits.train[:2].to(weights[0])))
+    return any(one.requires_grad for one in outputs(flow, splits.train[:2].to(weights[0])))
 
 
-def _member(cell: Cell, dataset: Dataset, device: torch.device) -> Member:
+def _member(cell: Cell, dataset: Dataset, task: Task, device: torch.device) -> Member:
     initialisation = generator(cell.seed, "initialisation")
     flow: Bijection = registry.build(
         "architecture", cell.architecture, dataset.shape, initialisation
     )
+    model = with_head(flow, task.head(dataset, generator(cell.seed, "head")))
     regularizer = registry.build("regularizer", cell.regularizer)
-    return Member(flow.to(device), cell.training, regularizer, cell.seed)
+    return Member(model.to(device), cell.training, regularizer, cell.seed)
 
 
 def measure(pack: Sequence[TrainedCell]) -> Iterator[Measured]:
@@ -179,9 +190,17 @@ async def _measurements(one: TrainedCell) -> list[Measurement]:
     if visited.error is not None:
         raise visited.error
     # Probes state their own precisions; the weights they start from are float32's or float64's.
-    test = one.inputs.sets["test"].to(getattr(torch, cell.training.precision))
-    scores = one.task.evaluate(one.flow, test, one.dataset, one.trained.steps)
-    subject = Subject(one.inputs, one.task.loss)
+    dtype = getattr(torch, cell.training.precision)
+    test, *targets = (
+        one.to(dtype) if one.is_floating_point() else one for one in one.inputs.for_loss()["test"]
+    )
+    steps = one.trained.steps
+    scores = one.task.evaluate(one.flow, test, one.dataset, steps, *targets)
+    scores += [
+        Measurement.of("training", metric, "none", cell.training.precision, count, steps, steps)
+        for metric, count in one.trained.counts.items()
+    ]
+    subject = Subject(one.inputs, one.task.probed_loss)
     # One that diverged at the step of a visit was seen then as it is now.
     before = [found for found in visited.measurements if found.step < one.trained.steps]
     return [*before, *scores, *await measurements(cell.probes, subject, cell.seed)]

@@ -87,8 +87,9 @@ def test_the_sql_on_results_runs_and_finds_the_layer_where_the_inverse_goes_wron
     assert where == (("affine", "far", 1, "Coupling: Affine, Exp", 2, 2.0**30, 2.0**-30),)
 
 
-def test_the_sql_on_suites_runs(tmp_path: Path) -> None:
-    for query in blocks("docs/suites.md", "sql"):
+@pytest.mark.parametrize("document", ["docs/suites.md", "docs/tasks.md"])
+def test_the_sql_of_a_document_runs(document: str, tmp_path: Path) -> None:
+    for query in blocks(document, "sql"):
         assert run_sql(fill(tmp_path, "demo", [record()]), query).rows == ()
 
 

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "registry": {"errors"},
     "suite": {"errors", "record", "registry", "resources"},
     "training": {"bijections", "datasets", "record", "regularizers", "seeding", "suite", "tasks"},
-    "memory": {"bijections", "datasets", "registry", "seeding", "suite", "training"},
+    "memory": {"bijections", "datasets", "registry", "seeding", "suite", "tasks", "training"},
     "measuring": {"bijections", "precisions", "probes", "training"},
     "conformance": {
         *{"bijections", "datasets", "gradients", "registry", "seeding", "suite", "training"},

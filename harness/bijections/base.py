@@ -97,10 +97,12 @@ class Bijection(nn.Module):
             (:func:`harness.bijections.path.block_name`).
         is_affine: Whether ``y = A x + b`` with one A for all x. The singular values of A are then
             those that :meth:`scales` gives, and all 1 where it gives none.
+        first_derivatives_only: Whether the inverse is differentiated implicitly, and once.
     """
 
     block_name: str | None = None
     is_affine = False
+    first_derivatives_only = False
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """``(F(x), log |det J_F(x)|)``; the log-det has shape ``(B,)``."""

@@ -12,14 +12,31 @@ from harness.registry import Shape
 
 @dataclass(frozen=True)
 class Splits:
-    """Raw splits: float32 vectors, or integer levels of images; shapes ``(N, *shape)``."""
+    """Raw splits: float32 vectors, or integer levels of images; shapes ``(N, *shape)``.
+
+    Attributes:
+        train: What is trained on.
+        test: What is not.
+        train_targets: One for each of ``train``, where a dataset has them: its class, int64
+            ``(N,)``, or a vector, float32 ``(N, K)``.
+        test_targets: Likewise.
+    """
 
     train: Tensor
     test: Tensor
+    train_targets: Tensor | None = None
+    test_targets: Tensor | None = None
 
-    def digest(self) -> str:
-        """SHA-256 of the bytes of both splits, as hexadecimal."""
-        parts = (self.train, self.test)
+    def digest(self, *, targets: bool = False) -> str:
+        """SHA-256 of the bytes of both splits, as hexadecimal.
+
+        Args:
+            targets: Whether of their targets, too: who learns without them has the same digest
+                whether there are any or not.
+        """
+        parts = [self.train, self.test]
+        if targets:
+            parts += [one for one in (self.train_targets, self.test_targets) if one is not None]
         return hashlib.sha256(
             b"".join(part.contiguous().numpy().tobytes() for part in parts)
         ).hexdigest()
@@ -38,6 +55,8 @@ class Dataset:
         licence: Its licence.
         read: Loads the raw splits; building a dataset does not call it.
         levels: How many integer levels a raw entry takes; ``None`` for continuous data.
+        classes: How many classes its targets name; ``None`` where they are none.
+        target_dimensions: How many entries a target vector has; ``None`` where there are none.
     """
 
     name: str
@@ -48,6 +67,8 @@ class Dataset:
     licence: str
     read: Callable[[], Splits] = field(repr=False)
     levels: int | None = None
+    classes: int | None = None
+    target_dimensions: int | None = None
 
     def prepare(self, raw: Tensor, generator: torch.Generator) -> Tensor:
         """Raw entries as float32 inputs; integer levels are dequantized afresh.

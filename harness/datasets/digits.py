@@ -11,9 +11,11 @@ TRAINING_IMAGES = 1400
 
 
 def _read() -> Splits:
-    images = load_digits().images.astype(np.uint8)
-    raw = torch.from_numpy(images).unsqueeze(1)
-    return Splits(raw[:TRAINING_IMAGES], raw[TRAINING_IMAGES:])
+    data = load_digits()
+    raw = torch.from_numpy(data.images.astype(np.uint8)).unsqueeze(1)
+    labels = torch.from_numpy(data.target.astype(np.int64))
+    parts = slice(TRAINING_IMAGES), slice(TRAINING_IMAGES, None)
+    return Splits(*(raw[part] for part in parts), *(labels[part] for part in parts))
 
 
 @entry(version=1)
@@ -21,7 +23,8 @@ def digits() -> Dataset:
     """1,797 real 8×8 grey images with 17 levels, dequantized into [-1/2, 1/2].
 
     They ship with scikit-learn (UCI optical recognition of handwritten digits, test part). The
-    first 1,400 are for training, the last 397, by other writers, for test.
+    first 1,400 are for training, the last 397, by other writers, for test. Each is labelled by its
+    digit.
     """
     return Dataset(
         "digits",
@@ -32,4 +35,5 @@ def digits() -> Dataset:
         "CC BY 4.0",
         _read,
         levels=17,
+        classes=10,
     )

@@ -8,11 +8,14 @@ from torch import Tensor
 from torch.func import functional_call
 
 from harness.bijections.base import Bijection
+from harness.bijections.headed import Headed, flow_of
 
-Loss = Callable[[Bijection, Tensor], Tensor]
+Loss = Callable[..., Tensor]
+"""A scalar, of a model and a batch: inputs, then their targets if the loss takes them."""
 Gradient = Mapping[str, Tensor]
 """By the parameters' names; of single samples each ``(B, *shape)``."""
-GradientFunction = Callable[[Bijection, Loss, Tensor], Gradient]
+GradientFunction = Callable[..., Gradient]
+"""Of a model, a loss and a batch; by the parameters of the flow, its head staying as it is."""
 
 
 class Way(NamedTuple):
@@ -28,38 +31,39 @@ class Way(NamedTuple):
     of_samples: GradientFunction | None = None
 
 
-def autograd(network: Bijection, loss: Loss, x: Tensor) -> Gradient:
+def autograd(network: Bijection, loss: Loss, *batch: Tensor) -> Gradient:
     """By backpropagation, as training does: shapes are those of the parameters.
 
     A parameter on which the loss does not depend has the gradient 0.
     """
     with torch.enable_grad():
-        weights = {name: p.detach().requires_grad_() for name, p in network.named_parameters()}
-        value = functional_call(_Of(network, loss), _inside(weights), (x,))
+        weights = {name: p.requires_grad_() for name, p in _weights(network).items()}
+        value = functional_call(_Of(network, loss), _inside(network, weights), batch)
         if not value.requires_grad:
             return {name: torch.zeros_like(weight) for name, weight in weights.items()}
         found = torch.autograd.grad(value, list(weights.values()), materialize_grads=True)
     return dict(zip(weights, found, strict=True))
 
 
-def autograd_of_samples(network: Bijection, loss: Loss, x: Tensor) -> Gradient:
+def autograd_of_samples(network: Bijection, loss: Loss, *batch: Tensor) -> Gradient:
     """Of all samples at once, by ``vmap`` of ``grad``.
 
     Raises:
         RuntimeError: The network or the loss branches on data, or does what ``vmap`` cannot.
     """
-    weights = {name: p.detach() for name, p in network.named_parameters()}
     module = _Of(network, loss)
 
-    def of_one(weights: dict[str, Tensor], sample: Tensor) -> Tensor:
-        value: Tensor = functional_call(module, _inside(weights), (sample.unsqueeze(0),))
+    def of_one(weights: dict[str, Tensor], *sample: Tensor) -> Tensor:
+        one = tuple(part.unsqueeze(0) for part in sample)
+        value: Tensor = functional_call(module, _inside(network, weights), one)
         return value
 
-    found: Gradient = torch.vmap(torch.func.grad(of_one), (None, 0))(weights, x)
+    each = (None, *(0 for _ in batch))
+    found: Gradient = torch.vmap(torch.func.grad(of_one), each)(_weights(network), *batch)
     return found
 
 
-def of_samples(way: Way, network: Bijection, loss: Loss, x: Tensor) -> Gradient:
+def of_samples(way: Way, network: Bijection, loss: Loss, *batch: Tensor) -> Gradient:
     """The gradient of each sample's own loss, ``(B, *shape)`` each.
 
     All at once where that works, else one by one, which is exact for any network: where a forward
@@ -67,10 +71,13 @@ def of_samples(way: Way, network: Bijection, loss: Loss, x: Tensor) -> Gradient:
     """
     if way.of_samples is not None:
         try:
-            return way.of_samples(network, loss, x)
+            return way.of_samples(network, loss, *batch)
         except RuntimeError:  # one by one it works, or says better why not
             pass
-    single = [way.of_batch(network, loss, sample.unsqueeze(0)) for sample in x]
+    single = [
+        way.of_batch(network, loss, *(part.unsqueeze(0) for part in sample))
+        for sample in zip(*batch, strict=True)
+    ]
     return {name: torch.stack([one[name] for one in single]) for name in single[0]}
 
 
@@ -81,12 +88,17 @@ class _Of(torch.nn.Module):
         super().__init__()
         self.network, self._loss = network, loss
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self._loss(self.network, x)
+    def forward(self, *batch: Tensor) -> Tensor:
+        return self._loss(self.network, *batch)
 
 
-def _inside(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"network.{name}": weight for name, weight in weights.items()}
+def _weights(network: Bijection) -> dict[str, Tensor]:
+    return {name: p.detach() for name, p in flow_of(network).named_parameters()}
+
+
+def _inside(network: Bijection, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    place = "network.flow" if isinstance(network, Headed) else "network"
+    return {f"{place}.{name}": weight for name, weight in weights.items()}
 
 
 REFERENCE = "autograd"

@@ -26,7 +26,12 @@ from harness.results.table import Table
 
 Format = Literal["table", "md", "csv", "json"]
 _NONE = "–"
-_UNITS = {"bits_per_dim": "bits/dim", "negative_log_likelihood": "NLL, nats"}
+_UNITS = {
+    "bits_per_dim": "bits/dim",
+    "cross_entropy": "cross-entropy, nats",
+    "mean_squared_error": "squared error",
+    "negative_log_likelihood": "NLL, nats",
+}
 _TEXT_COLUMNS = {"architecture", "regularizer", "settings", "dataset"}
 _FIRST_TO_GO = ("test error, L2", "blown up at T=2, %")
 _CONSTANT = tuple(Constant.__dataclass_fields__)
@@ -39,6 +44,8 @@ _STACKED = {
     "failed cells, % (95 %)": "failed\ncells,\n% (95 %)",
     "blown up at T=2, %": "blown\nup at\nT=2, %",
     "bits/dim": "bits/\ndim",
+    "cross-entropy, nats": "cross-\nentropy,\nnats",
+    "squared error": "squared\nerror",
     "NLL, nats": "NLL,\nnats",
     "σ max, measured": "σ max,\nmeasured",
     "σ max, bound": "\nbound",
@@ -81,7 +88,7 @@ def _cells(row: Row, settings: bool, metric: bool) -> list[str]:
     cells += [_error(row), _number(row.test_error, _power), _percent(row.non_finite) + worst]
     cells += [_estimate(percent, "{:.0f}".format), _percent(row.blown_up)]
     lost = f" ({row.task_not_finite} not finite)" if row.task_not_finite else ""
-    cells += [_number(row.task_score, "{:.3f}".format) + lost] * metric
+    cells += [_number(row.task_score, _score) + lost] * metric
     mark = "" if row.complete else f" {INCOMPLETE}"
     return [*cells, f"{row.done}/{row.planned}{mark}"]
 
@@ -146,7 +153,7 @@ def _details(details: tuple[Detail, ...]) -> tuple[list[str], list[list[str]]]:
         row += [
             _percent(d.non_finite),
             str(d.failed),
-            _number(d.task_score, "{:.3f}".format) + unit,
+            _number(d.task_score, _score) + unit,
         ]
         rows.append([*row, f"{d.done}/{d.planned}"])
     return header, rows
@@ -249,6 +256,11 @@ def _percent(share: float) -> str:
 def _size(value: float) -> str:
     """Written out where that is short."""
     return f"{value:.3g}" if _WRITTEN_OUT[0] <= value < _WRITTEN_OUT[1] else _power(value)
+
+
+def _score(value: float) -> str:
+    """``3.572``; a squared error may be far below the last of these digits: ``5.2e-5``."""
+    return _power(value) if 0 < abs(value) < _WRITTEN_OUT[0] else f"{value:.3f}"
 
 
 def _power(value: float) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from harness.bijections.base import Bijection
+from harness.bijections.headed import flow_of
 from harness.measuring.as_one import AsOne
 from harness.measuring.lockstep import Result, result
 from harness.precisions import PRECISIONS, PrecisionName, running
@@ -30,17 +31,18 @@ class Networks:
     """The trained networks of a pack, at any precision.
 
     Args:
-        flows: In evaluation mode; not changed. They differ in parameters and buffers alone.
+        models: In evaluation mode; not changed. They differ in parameters and buffers alone. Where
+            they have heads, it is their flows that answer, but for questions of the whole.
     """
 
-    def __init__(self, flows: Sequence[Bijection]) -> None:
-        self._flows = flows
-        self._device = next((p.device.type for p in flows[0].parameters()), "cpu")
+    def __init__(self, models: Sequence[Bijection]) -> None:
+        self._models, self._flows = models, [flow_of(model) for model in models]
+        self._device = next((p.device.type for p in models[0].parameters()), "cpu")
         self._alone: dict[tuple[int, PrecisionName], Bijection] = {}
         self._together: dict[PrecisionName, tuple[Hashable, Bijection]] = {}
         # How several networks become one: the fastest way first, and what can do most last.
         self._ways: tuple[_Way, ...] = (batched, VectorizedBijection)
-        if repeats_weights(flows[0]):
+        if repeats_weights(self._flows[0]):
             self._ways = (VectorizedBijection,)
         self._failed: dict[Callable[..., Any], int] = defaultdict(int)
 
@@ -72,6 +74,8 @@ class Networks:
 
     def _at_once(self, question: Question[Any]) -> int:
         """How many networks answer it as one."""
+        if question.with_head:
+            return 1
         size = sum(tensor.nbytes for tensor in question.tensors)
         pays = 0 < size <= PAYS_TO.get(self._device, 0)
         return AT_ONCE[self._device] // size if pays else 1
@@ -97,6 +101,7 @@ class Networks:
 
     def _by_itself(self, number: int, question: Question[Any]) -> Any:
         network = self._at(number, question.precision)
+        network = network if question.with_head else flow_of(network)
         with running(question.precision, torch.device(self._device)):
             return question.function(network, *question.tensors)
 
@@ -124,7 +129,7 @@ class Networks:
         if precision not in self._together or self._together[precision][0] != key:
             self._together.pop(precision, None)
             state = self._state(numbers, PRECISIONS[precision].dtype)
-            made = way(self._at(numbers[0], precision), state, len(numbers))
+            made = way(flow_of(self._at(numbers[0], precision)), state, len(numbers))
             self._together[precision] = key, cast(Bijection, made)
         return self._together[precision][1]
 
@@ -135,12 +140,12 @@ class Networks:
         }
 
     def _at(self, number: int, precision: PrecisionName) -> Bijection:
-        """A network in a precision; the weights are rounded to float32 first."""
+        """A model in a precision; the weights are rounded to float32 first."""
         if (number, precision) not in self._alone:
-            flow = self._flows[number]
-            if precision != "float32" or not _is_float32(flow):
-                flow = copy.deepcopy(flow).to(torch.float32).to(PRECISIONS[precision].dtype)
-            self._alone[number, precision] = flow
+            model = self._models[number]
+            if precision != "float32" or not _is_float32(model):
+                model = copy.deepcopy(model).to(torch.float32).to(PRECISIONS[precision].dtype)
+            self._alone[number, precision] = model
         return self._alone[number, precision]
 
 
@@ -149,7 +154,12 @@ _Way = Callable[[Bijection, State, int], Any]
 
 def _kind(question: Question[Any]) -> Hashable:
     """What questions that are answered as one have in common."""
-    return question.function, question.precision, *((t.shape, t.dtype) for t in question.tensors)
+    return (
+        question.function,
+        question.precision,
+        question.with_head,
+        *((t.shape, t.dtype) for t in question.tensors),
+    )
 
 
 def _state_of(flow: Bijection) -> dict[str, Tensor]:

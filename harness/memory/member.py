@@ -14,9 +14,11 @@ from torch.utils._pytree import tree_leaves
 
 from harness import registry
 from harness.bijections.base import Bijection
+from harness.bijections.headed import with_head
 from harness.datasets.base import Dataset
 from harness.seeding import generator
 from harness.suite.cell import Cell, canonical
+from harness.tasks.base import Task
 from harness.training.batches import Batches
 from harness.training.loop import Member, train
 
@@ -82,10 +84,12 @@ def _measured(cell: Cell) -> Growth:
     flow: Bijection = registry.build(
         "architecture", cell.architecture, dataset.shape, generator(0, "member memory")
     )
+    task: Task = registry.build("task", cell.task)
+    flow = with_head(flow, task.head(dataset, generator(0, "member memory")))
     flow.to(getattr(torch, cell.training.precision))
     # A network's own tensors are there before.
     before = sum(map(_bytes, chain(flow.parameters(), flow.buffers())))
-    live = [_live(cell, dataset, flow, size) for size in SMALL_BATCHES]
+    live = [_live(cell, dataset, task, flow, size) for size in SMALL_BATCHES]
     if len({len(one) for one in live}) > 1:  # the step branches on data: moments do not correspond
         live = [[max(one)] for one in live]
     # Of the moments that grow alike, the one that begins highest.
@@ -113,17 +117,18 @@ def _bytes(x: Tensor) -> int:
     return x.numel() * x.element_size()
 
 
-def _live(cell: Cell, dataset: Dataset, flow: Bijection, batch_size: int) -> list[int]:
+def _live(cell: Cell, dataset: Dataset, task: Task, flow: Bijection, batch_size: int) -> list[int]:
     """Bytes that exist after each operation of a first step, beyond those from before."""
     # Whether a step is clipped depends on the data.
     changed = {"steps": 1, "batch_size": batch_size, "gradient_clip": None}
     settings = cell.training.model_copy(update=changed)
     regularizer = registry.build("regularizer", cell.regularizer)
-    task = registry.build("task", cell.task)
     # One network in every place: what it computes does not matter.
     members = [Member(flow, settings, regularizer, seed) for seed in range(MEMBERS)]
-    batches = Batches(dataset, _made_up(dataset), batch_size, range(MEMBERS))
-    known = [*flow.parameters(), *flow.buffers(), batches.raw]
+    targets = _made_up_targets(dataset) if task.supervised else None
+    batches = Batches(dataset, _made_up(dataset), batch_size, range(MEMBERS), targets)
+    data = [one for one in (batches.raw, targets) if one is not None]
+    known = [*flow.parameters(), *flow.buffers(), *data]
     storages = _Storages(known)
     with torch.enable_grad(), _one_thread(), storages:
         train(members, task, batches)
@@ -146,6 +151,12 @@ def _made_up(dataset: Dataset) -> Tensor:
     if dataset.levels is not None:
         return torch.randint(dataset.levels, shape, generator=source, dtype=torch.uint8)
     return dataset.low + (dataset.high - dataset.low) * torch.rand(shape, generator=source)
+
+
+def _made_up_targets(dataset: Dataset) -> Tensor:
+    if dataset.classes is not None:
+        return torch.arange(ROWS) % dataset.classes
+    return torch.zeros(ROWS, dataset.target_dimensions or 0)
 
 
 class _Storages(TorchDispatchMode):  # type: ignore[no-untyped-call]

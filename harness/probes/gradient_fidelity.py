@@ -19,7 +19,7 @@ from harness.precisions import (
     UnsupportedError,
     WantedPrecisions,
 )
-from harness.probes.subject import Inputs, Probe, Subject
+from harness.probes.subject import Probe, Subject
 from harness.probes.summary import Summary
 from harness.record import LayerMeasurement, Measurement
 from harness.registry import entry
@@ -54,6 +54,8 @@ def groups(network: Bijection) -> list[Group]:
     return found
 
 
+Batch = tuple[Tensor, ...]
+"""Inputs, then their targets where the loss takes them."""
 Named = tuple[str, PrecisionName]
 """A way to the gradient, in a precision."""
 TRUTH: Named = (REFERENCE, "float64")
@@ -103,11 +105,12 @@ def gradient_fidelity(
     ``angle_degrees`` and ``relative_error``, ``‖g - r‖ / ‖r‖``, as median, 90 % quantile and worst
     over those that are finite, ``_non_finite_fraction`` of those of which a gradient is not, for
     one such sample makes its whole batch useless, and in view ``layers`` the worst of each layer's
-    own parameters. Any other way than autograd is also held against autograd in the same precision
-    (``…_against_autograd_…``), which rounding does not tell apart. Of autograd in float64 there is
-    the fraction alone: where the reference itself is lost. A network without parameters has no
-    gradient, and nothing is measured. Cost: two passes a sample, once alone and once in
-    its batch, in every precision and in float64.
+    own parameters. The parameters are the flow's, with the head in its place where there is one;
+    where the loss takes targets, sets without them are ``unsupported``. Any other way than autograd
+    is also held against autograd in the same precision (``…_against_autograd_…``), which rounding
+    does not tell apart. Of autograd in float64 there is the fraction alone: where the reference
+    itself is lost. A network without parameters has no gradient, and nothing is measured. Cost:
+    two passes a sample, once alone and once in its batch, in every precision and in float64.
     """
 
     async def probe(subject: Subject, generator: torch.Generator) -> list[Measurement]:
@@ -118,18 +121,20 @@ def gradient_fidelity(
         of_each = {way: functools.partial(_of_samples, way, subject.loss) for way in WAYS}
         of_batch = {way: functools.partial(_of_batch, way, subject.loss) for way in WAYS}
         wanted = dict.fromkeys(("float64", *precisions))
-        single, of_set = subject.inputs.first(points)
-        chunks = torch.split(single, max(1, AT_ONCE // size))
-        whole, of_batches = _batches(subject.inputs, batches, batch_size)
+        sets = subject.inputs.for_loss()
+        single, of_set = _first(sets, points)
+        chunks = _split(single, max(1, AT_ONCE // size))
+        whole, of_batches = _batches(sets, batches, batch_size)
+        without = {name: x for name, x in subject.inputs.sets.items() if name not in sets}
         measured: list[Measurement] = []
-        for what, asked, given, places in (
-            ("sample", of_each, chunks, of_set),
-            ("batch", of_batch, whole, of_batches),
+        for what, asked, given, places, most in (
+            ("sample", of_each, chunks, of_set, points),
+            ("batch", of_batch, whole, of_batches, batches),
         ):
             rows: dict[_Kind, list[_Rows | None]] = {k: [] for p in precisions for k in _kinds(p)}
-            for x in given:
+            for batch in given:
                 found = {
-                    (way, precision): await _answered(subject, function, precision, x)
+                    (way, precision): await _answered(subject, function, precision, batch)
                     for precision in wanted
                     for way, function in asked.items()
                 }
@@ -150,6 +155,12 @@ def gradient_fidelity(
                     measured.append(ours.lost(metric, 0, summary))
                     if kind.tested != kind.against:
                         measured += ours.apart(metric, parts, summary)
+                measured += [
+                    Summary(
+                        "gradient_fidelity", name, kind.tested[1], subject.inputs.step
+                    ).unsupported(f"{metric}_angle_degrees_median", min(most, len(x)))
+                    for name, x in without.items()
+                ]
         return measured
 
     return probe
@@ -159,20 +170,22 @@ def _size(network: Bijection) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
-def _of_samples(way: str, loss: Loss, network: Bijection, x: Tensor) -> Gradient:
-    return of_samples(WAYS[way], network, loss, x)
+def _of_samples(way: str, loss: Loss, network: Bijection, *batch: Tensor) -> Gradient:
+    return of_samples(WAYS[way], network, loss, *batch)
 
 
-def _of_batch(way: str, loss: Loss, network: Bijection, x: Tensor) -> Gradient:
-    found = WAYS[way].of_batch(network, loss, x)
+def _of_batch(way: str, loss: Loss, network: Bijection, *batch: Tensor) -> Gradient:
+    found = WAYS[way].of_batch(network, loss, *batch)
     return {name: one.unsqueeze(0) for name, one in found.items()}
 
 
 async def _answered(
-    subject: Subject, function: Callable[..., Gradient], precision: PrecisionName, x: Tensor
+    subject: Subject, function: Callable[..., Gradient], precision: PrecisionName, batch: Batch
 ) -> Gradient | None:
+    dtype = PRECISIONS[precision].dtype
+    given = [one.to(dtype) if one.is_floating_point() else one for one in batch]
     try:
-        return await subject.ask(function, precision, x.to(PRECISIONS[precision].dtype))
+        return await subject.ask(function, precision, *given, with_head=True)
     except UnsupportedError:
         return None
 
@@ -218,15 +231,29 @@ def _joined(rows: list[_Rows | None]) -> _Rows | None:
     return _Rows(*(torch.cat(column) for column in zip(*there, strict=True)))
 
 
+def _first(sets: Mapping[str, Batch], points: int) -> tuple[Batch, dict[str, slice]]:
+    """The first ``points`` samples of every set as one batch, and where in it each set is."""
+    places, begin = {}, 0
+    for name, (x, *_) in sets.items():
+        places[name] = slice(begin, begin + min(points, len(x)))
+        begin = places[name].stop
+    columns = zip(*sets.values(), strict=True)
+    return tuple(torch.cat([one[:points] for one in column]) for column in columns), places
+
+
+def _split(batch: Batch, size: int) -> list[Batch]:
+    return list(zip(*(torch.split(column, size) for column in batch), strict=True))
+
+
 def _batches(
-    inputs: Inputs, batches: int, batch_size: int
-) -> tuple[list[Tensor], dict[str, slice]]:
+    sets: Mapping[str, Batch], batches: int, batch_size: int
+) -> tuple[list[Batch], dict[str, slice]]:
     """Batches of every set, and which of them are a set's."""
-    found: list[Tensor] = []
+    found: list[Batch] = []
     places = {}
-    for name, x in inputs.sets.items():
+    for name, batch in sets.items():
         begin = len(found)
-        found += torch.split(x[: batches * batch_size], batch_size)
+        found += _split(tuple(one[: batches * batch_size] for one in batch), batch_size)
         places[name] = slice(begin, len(found))
     return found, places
 

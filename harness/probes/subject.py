@@ -17,7 +17,8 @@ from harness.record import Measurement
 Answer = TypeVar("Answer")
 
 
-Loss = Callable[[Bijection, Tensor], Tensor]
+Loss = Callable[..., Tensor]
+"""A scalar, of a model, a batch of inputs, and their targets if the loss takes them."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,20 @@ class Inputs:
         lowest: The least of each entry over the training data, of the shape of one input.
         highest: The greatest, likewise.
         step: After how many training steps.
+        targets: One for each test input, where the loss takes them; no other set has any.
     """
 
     sets: Mapping[str, Tensor]
     lowest: Tensor
     highest: Tensor
     step: int
+    targets: Tensor | None = None
+
+    def for_loss(self) -> dict[str, tuple[Tensor, ...]]:
+        """Of each set that has what the loss takes: its inputs, then their targets if any."""
+        if self.targets is None:
+            return {name: (x,) for name, x in self.sets.items()}
+        return {"test": (self.sets["test"], self.targets)}
 
     @property
     def box(self) -> Box:
@@ -66,12 +75,14 @@ class Question(Generic[Answer]):
     Attributes:
         function: Of a network in a precision, which it does not change, and of the tensors.
         precision: In which it runs.
-        tensors: ``(B, …)`` each, of that precision's dtype.
+        tensors: ``(B, …)`` each, of that precision's dtype or whole numbers.
+        with_head: Whether of the network as it was trained, with its head if it has one.
     """
 
     function: Callable[..., Answer]
     precision: PrecisionName
     tensors: tuple[Tensor, ...]
+    with_head: bool = False
 
     def __await__(self) -> Generator["Question[Any]", Any, Answer]:
         answer: Answer = yield self
@@ -85,7 +96,8 @@ class Subject:
 
     Attributes:
         inputs: What it is probed on.
-        loss: What it was trained to minimise: a scalar, of the network and a batch.
+        loss: What it was trained to minimise: a scalar, of the network with its head, a batch, and
+            targets where :meth:`Inputs.for_loss` has them.
     """
 
     def __init__(self, inputs: Inputs, loss: Loss) -> None:
@@ -93,7 +105,11 @@ class Subject:
         self._spectra: dict[int, Spectra] = {}
 
     def ask(
-        self, function: Callable[..., Answer], precision: PrecisionName, *tensors: Tensor
+        self,
+        function: Callable[..., Answer],
+        precision: PrecisionName,
+        *tensors: Tensor,
+        with_head: bool = False,
     ) -> Question[Answer]:
         """``await`` it for ``function(network, *tensors)``.
 
@@ -111,7 +127,9 @@ class Subject:
             precision: A key of :data:`harness.precisions.PRECISIONS`. The weights are rounded to
                 float32 first, so that float64 and float32 run the same weights, also those of a
                 network that was trained in float64; coarser dtypes round them again.
-            tensors: Each ``(B, …)``, of that precision's dtype.
+            tensors: Each ``(B, …)``, of that precision's dtype or of whole numbers.
+            with_head: Whether the function is given the network as it was trained, with its head
+                if it has one, rather than the flow; each network then answers by itself.
 
         Raises:
             TypeError: It cannot be asked in this way.
@@ -123,7 +141,7 @@ class Subject:
             raise TypeError(f"the precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
         if wrong := [one for one in tensors if not isinstance(one, Tensor) or one.ndim == 0]:
             raise TypeError(f"a network is asked about tensors of samples, not {wrong[0]!r}")
-        return Question(function, precision, tensors)
+        return Question(function, precision, tensors, with_head)
 
     async def spectra(self, points: int) -> Spectra:
         """Of the float64 Jacobians at ``inputs.first(points)``."""

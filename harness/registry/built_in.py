@@ -2,7 +2,9 @@
 
 BUILT_IN: dict[str, dict[str, str]] = {
     "task": {
+        "classification": "harness.tasks.classification:classification",
         "density": "harness.tasks.density:density",
+        "regression": "harness.tasks.regression:regression",
     },
     "architecture": {
         "additive": "harness.architectures.additive:additive",
@@ -32,15 +34,23 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "regularizer": {
         "none": "harness.regularizers.none:none",
         "finite_difference": "harness.regularizers.finite_difference:finite_difference",
+        "inverse_gain": "harness.regularizers.inverse_gain:inverse_gain",
+        "jacobian": "harness.regularizers.jacobian:jacobian",
         "log_scale": "harness.regularizers.log_scale:log_scale",
         "normalizing_flow": "harness.regularizers.normalizing_flow:normalizing_flow",
+        "published_finite_difference": "harness.regularizers.published:published_finite_difference",
         "reconstruction": "harness.regularizers.reconstruction:reconstruction",
+        "robust_finite_difference": "harness.regularizers.robust:robust_finite_difference",
+        "self_consistency": "harness.regularizers.self_consistency:self_consistency",
+        "spectral_normalization": "harness.regularizers.spectral:spectral_normalization",
+        "weight_decay": "harness.regularizers.weight_decay:weight_decay",
     },
     "dataset": {
         "checkerboard": "harness.datasets.checkerboard:checkerboard",
         "digits": "harness.datasets.digits:digits",
         "eight_gaussians": "harness.datasets.eight_gaussians:eight_gaussians",
         "rings": "harness.datasets.rings:rings",
+        "toy_regression": "harness.datasets.toy_regression:toy_regression",
         "two_moons": "harness.datasets.two_moons:two_moons",
     },
     "probe": {

@@ -10,18 +10,7 @@ from torch import Tensor
 from harness.bijections.base import Bijection, sum_per_sample
 from harness.registry import entry
 from harness.regularizers.base import Regularizer
-
-
-def unit_directions(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Directions of length 1, one for each sample, uniform on the sphere.
-
-    Normalised over a sample's own dimensions: the paper's code normalises over the batch, so its
-    step depends on the batch size.
-    """
-    v = torch.randn(like.shape, generator=generator, dtype=torch.float64)
-    length = v.flatten(1).norm(dim=1).reshape(-1, *[1] * (v.ndim - 1))
-    directions: Tensor = (v / length).to(like.device, like.dtype)
-    return directions
+from harness.regularizers.directions import unit_directions
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ class Training(_Strict):
         schedule: Learning rate over the steps: ``constant``, or ``cosine`` down to 0.
         log_every: A point of the training curve every so many steps.
         precision: Floating-point type of weights and inputs.
+        non_finite: A step whose loss or gradient is not finite ``end``s training, as diverged, or
+            is left out: ``skip``. Stored only where it says so, for cells had ids before it was.
     """
 
     steps: int = Field(300, ge=0, le=10**9, description="Optimiser steps; 0 trains nothing.")
@@ -57,6 +59,11 @@ class Training(_Strict):
     )
     precision: Literal["float32", "float64"] = Field(
         "float32", description="Floating-point type of weights and inputs."
+    )
+    non_finite: Literal["end", "skip"] = Field(
+        "end",
+        description="What a step that is not finite does: end training, or skip that step.",
+        exclude_if=lambda value: value == "end",
     )
 
 

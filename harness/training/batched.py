@@ -17,6 +17,7 @@ from harness.bijections.base import Bijection
 from harness.bijections.chain import Chain
 from harness.bijections.coupling.coupling import Coupling
 from harness.bijections.coupling.networks import Conditioner
+from harness.bijections.headed import Headed
 from harness.bijections.linear.actnorm import ActNorm
 from harness.bijections.linear.permutation import Permutation
 from harness.bijections.residual.lipschitz_convolutions import LipschitzConvolutions
@@ -32,7 +33,7 @@ from harness.training.batched_residual import BatchedResidual
 from harness.training.perceptron import BatchedPerceptron, Perceptron
 from harness.training.vectorized import State, Vectorized, VectorizedBijection
 
-CONTAINERS = (Chain, Coupling, MultiScale, StronglyMonotone, nn.ModuleList)
+CONTAINERS = (Chain, Coupling, Headed, MultiScale, StronglyMonotone, nn.ModuleList)
 """Hold no weights themselves: they call their parts, and rearrange what comes and goes."""
 
 CONTRACTIONS = (LipschitzConvolutions, LipschitzDense, LipschitzNetwork, Nonexpansive)

@@ -23,22 +23,32 @@ class Batches:
         raw: The data, on the device where batches are wanted.
         size: Inputs of a member's batch.
         seeds: One for each member.
+        targets: One row for each of the data, beside it, where the task learns from them.
     """
 
-    def __init__(self, dataset: Dataset, raw: Tensor, size: int, seeds: Sequence[int]) -> None:
-        self.dataset, self.raw, self.size = dataset, raw, size
+    def __init__(
+        self,
+        dataset: Dataset,
+        raw: Tensor,
+        size: int,
+        seeds: Sequence[int],
+        targets: Tensor | None = None,
+    ) -> None:
+        self.dataset, self.raw, self.size, self.targets = dataset, raw, size, targets
         self._orders = [generator(seed, "data order") for seed in seeds]
         self._noises = [generator(seed, "dequantization") for seed in seeds]
         self._ahead: list[Tensor] = []
 
-    def draw(self) -> Tensor:
-        """The next batches, ``(S, size, *shape)`` float32."""
+    def draw(self) -> tuple[Tensor, ...]:
+        """The next batches, ``(S, size, *shape)`` float32, then their targets, if there are any."""
         if not self._ahead:
             shape, device = (max(1, AHEAD // self.size), self.size), self.raw.device
             orders = [torch.randint(len(self.raw), shape, generator=g) for g in self._orders]
             self._ahead = list(torch.stack(orders, dim=1).to(device).unbind()[::-1])
-        raw = self.raw[self._ahead.pop()]
-        return self.dataset.dequantize(raw, self._noise(raw)) if self.dataset.levels else raw
+        chosen = self._ahead.pop()
+        raw = self.raw[chosen]
+        x = self.dataset.dequantize(raw, self._noise(raw)) if self.dataset.levels else raw
+        return (x,) if self.targets is None else (x, self.targets[chosen])
 
     def _noise(self, raw: Tensor) -> Tensor:
         draws = [self.dataset.noise(raw.shape[1:], source) for source in self._noises]

@@ -1,7 +1,7 @@
 """The training loop, the same for every task, architecture and regularizer."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -32,12 +32,15 @@ class Trained:
             or running statistics ceased to be finite.
         steps: Steps done; the weights are those after that many.
         curve: At each logged step the task's loss, the penalty before its weight where it is
-            applied, the norm of the whole gradient, and the learning rate.
+            applied, the norm of the whole gradient, the learning rate, and where steps that are
+            not finite are skipped, how many were until then.
+        counts: What was counted on the way, by name, where the settings ask for it.
     """
 
     status: Status
     steps: int
     curve: tuple[CurvePoint, ...]
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Member:
     """One network of a pack and what is its own.
 
     Attributes:
-        flow: Trained in place.
+        flow: Trained in place, with its head where the task has one.
         settings: Members may differ in learning rate, weight decay and gradient clip alone.
         regularizer: Members may differ in the weight alone, and not between 0 and more.
         seed: Of its noise.
@@ -84,24 +87,41 @@ def _evaluating(flows: Sequence[Bijection]) -> Iterator[None]:
 
 
 def _steps(
-    stack: Stack, task: Task, regularizer: Regularizer, weights: Tensor
+    stack: Stack, task: Task, regularizer: Regularizer, weights: Tensor, given: int
 ) -> tuple[Step, Step]:
-    """Steps without and with the penalty: the losses, and the gradients in the stack."""
+    """Steps without and with the penalty: the losses, and the gradients in the stack.
 
-    def both(flow: Bijection, x: Tensor, *drawn: Tensor) -> tuple[Tensor, Tensor]:
-        return task.loss(flow, x), regularizer.penalty(flow, x, *drawn)
+    The task's loss takes the first ``given`` arguments, and the penalty the inputs and the others.
+    """
 
-    def plain(x: Tensor) -> tuple[Tensor, ...]:
-        losses: Tensor = stack.run(task.loss, x)
+    def both(flow: Bijection, *arguments: Tensor) -> tuple[Tensor, Tensor]:
+        loss = task.loss(flow, *arguments[:given])
+        return loss, regularizer.penalty(flow, arguments[0], *arguments[given:])
+
+    def plain(*arguments: Tensor) -> tuple[Tensor, ...]:
+        losses: Tensor = stack.run(task.loss, *arguments)
         stack.differentiate(losses)
         return (losses,)
 
-    def penalized(x: Tensor, *drawn: Tensor) -> tuple[Tensor, ...]:
-        losses, penalties = stack.run(both, x, *drawn)
+    def penalized(*arguments: Tensor) -> tuple[Tensor, ...]:
+        losses, penalties = stack.run(both, *arguments)
         stack.differentiate(losses + weights * penalties)
         return losses, penalties
 
     return plain, penalized
+
+
+def _drawn(
+    source: Task | Regularizer, x: Tensor, generators: Sequence[torch.Generator]
+) -> list[Tensor]:
+    """What it draws for each member's batch, stacked."""
+    drawn = [source.draw(one, mine) for one, mine in zip(x, generators, strict=True)]
+    return list(map(torch.stack, zip(*drawn, strict=True)))
+
+
+def _of(dtype: torch.dtype, batch: Sequence[Tensor]) -> list[Tensor]:
+    """A batch in the precision of training; classes stay whole numbers."""
+    return [one.to(dtype) if one.is_floating_point() else one for one in batch]
 
 
 def _is_finite(flow: Bijection) -> bool:
@@ -116,14 +136,57 @@ class _Log:
 
     rate: float
     curve: list[CurvePoint] = field(default_factory=list)
+    skipped: int | None = None
     ended: Trained | None = None
 
     def add(self, step: int, values: dict[str, float], factor: float) -> None:
         self.curve += [CurvePoint(step, metric, value) for metric, value in values.items()]
         self.curve.append(CurvePoint(step, "learning_rate", self.rate * factor))
+        if self.skipped is not None:
+            self.curve.append(CurvePoint(step, "skipped_steps", self.skipped))
 
     def end(self, status: Status, step: int) -> None:
-        self.ended = Trained(status, step, tuple(self.curve))
+        counts = {} if self.skipped is None else {"skipped_steps": self.skipped}
+        self.ended = Trained(status, step, tuple(self.curve), counts)
+
+
+def _note(
+    logs: Sequence[_Log],
+    names: Sequence[str],
+    table: Sequence[Sequence[float]],
+    step: int,
+    factor: float,
+    *,
+    logged: bool,
+) -> set[int]:
+    """Log a step, and count it or end training where its numbers are not finite.
+
+    Args:
+        logs: Of every member.
+        names: Of the numbers.
+        table: Each of the numbers, of every member.
+        step: Which step.
+        factor: What it multiplies learning rates by.
+        logged: Whether it is a point of the curve.
+
+    Returns:
+        The members that do not take this step.
+    """
+    stay = set()
+    for member, (log, *values) in enumerate(zip(logs, *table, strict=True)):
+        lost = not all(map(math.isfinite, values))
+        if lost or log.ended:
+            stay.add(member)
+        if log.ended:
+            continue
+        if lost and log.skipped is not None:
+            log.skipped += 1
+        ends = lost and log.skipped is None
+        if logged or ends:
+            log.add(step, dict(zip(names, values, strict=True)), factor)
+        if ends:
+            log.end(Status.DIVERGED, step)
+    return stay
 
 
 def _visited(
@@ -156,8 +219,12 @@ def train(
     Data-dependent initialisation first, on one batch of its own. A step whose loss or gradient
     norm is not finite is not taken: that member's training ends there as ``diverged``, with the
     weights as they are, which the step before may have left not finite; the others go on. They
-    are probed like any others. After each step, blocks that follow the data see its batch, in a
-    forward pass of their own (:meth:`Bijection.update`).
+    are probed like any others. Where the settings skip such a step, weights, moments and
+    statistics stay as they are, it is counted, and training goes on. After each other step, blocks
+    that follow the data see its batch, in a forward pass of their own (:meth:`Bijection.update`).
+
+    Whatever is drawn for a step comes from streams of a member's own seed: data, dequantization,
+    estimates, the task's numbers, then the regularizer's.
 
     Args:
         members: Trained in place.
@@ -171,30 +238,32 @@ def train(
     """
     settings, regularizer = members[0].settings, members[0].regularizer
     dtype = getattr(torch, settings.precision)
-    for member, x in zip(members, batches.draw().to(dtype), strict=True):
+    first = _of(dtype, batches.draw())
+    for member, x in zip(members, first[0], strict=True):
         member.flow.to(dtype).train()
         member.flow.initialize(x)
-    check_calls(members[0].flow, x[:16])
+    check_calls(members[0].flow, first[0][-1][:16])
     stack = Stack([member.flow for member in members])
     optimizer = Optimizer(stack, [member.settings for member in members])
     noise = [generator(member.seed, "regularizer") for member in members]
+    chance = [generator(member.seed, "task") for member in members]
     estimation = [generator(member.seed, "log-det") for member in members]
     weights = stack.parameters.new_tensor([member.regularizer.weight for member in members])
     largest = [member.settings.gradient_clip or math.inf for member in members]
-    logs = [_Log(member.settings.learning_rate) for member in members]
+    skips = settings.non_finite == "skip"
+    logs = [_Log(one.settings.learning_rate, skipped=0 if skips else None) for one in members]
 
-    plain, penalized = _steps(stack, task, regularizer, weights)
+    given = len(first) + len(task.draw(first[0][0], torch.Generator()))
+    plain, penalized = _steps(stack, task, regularizer, weights, given)
     programs: dict[Step, Step] = {} if compiler else {plain: plain, penalized: penalized}
     done = 0
     for step in _visited(settings.steps, visitor, stack, members, logs):
         stack.resample(estimation)
-        x = batches.draw().to(dtype)
+        x, *targets = _of(dtype, batches.draw())
+        arguments, work, names = [x, *targets, *_drawn(task, x, chance)], plain, ["loss"]
         if regularizer.weight and step % regularizer.every == 0:
-            drawn = [regularizer.draw(one, source) for one, source in zip(x, noise, strict=True)]
-            arguments = [x, *map(torch.stack, zip(*drawn, strict=True))]
+            arguments += _drawn(regularizer, x, noise)
             work, names = penalized, ["loss", "penalty"]
-        else:
-            arguments, work, names = [x], plain, ["loss"]
         if compiler and work not in programs:
             programs[work] = compiler.compile(work, *arguments)
         shown = programs[work](*arguments)
@@ -204,20 +273,12 @@ def train(
         table = torch.stack([*(one.detach().double() for one in shown), lengths.double()]).tolist()
         logged = step % settings.log_every == 0 or step == settings.steps - 1
         factor = schedule_factor(settings, step)
-        diverged = [not all(map(math.isfinite, column)) for column in zip(*table, strict=True)]
-        for number in range(stack.size) if logged or any(diverged) else ():
-            log = logs[number]
-            if log.ended or not (logged or diverged[number]):
-                continue
-            log.add(step, dict(zip(names, (row[number] for row in table), strict=True)), factor)
-            if diverged[number]:
-                log.end(Status.DIVERGED, step)
-                optimizer.freeze(number)
+        stay = _note(logs, names, table, step, factor, logged=logged)
         if all(log.ended for log in logs):
             break
         clip(stack.gradient, table[-1], largest)
-        optimizer.step(factor)
-        stack.update(x, [log.ended is None for log in logs])
+        optimizer.step(factor, without=stay)
+        stack.update(x, [number not in stay for number in range(stack.size)])
         done = step + 1
     stack.unstack()
     for log, member in zip(logs, members, strict=True):

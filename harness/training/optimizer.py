@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -16,8 +16,7 @@ class Optimizer:
     """Adam with decoupled weight decay (arXiv 1711.05101) for every network of a stack.
 
     Each network's parameters are one row, so a fused step is one kernel a row; rows of the same
-    settings are one group. A frozen row keeps its parameters and moments. Without weight decay
-    this is Adam.
+    settings are one group. Without weight decay this is Adam.
 
     PyTorch's function rather than its class, which imports its compiler: two seconds of every
     worker's start.
@@ -37,9 +36,15 @@ class Optimizer:
             self._groups[one.learning_rate, one.weight_decay].append(number)
 
     @torch.no_grad()
-    def step(self, factor: float) -> None:
-        """One step from the stack's gradient, at ``factor`` times the learning rates."""
-        for (rate, decay), numbers in self._groups.items():
+    def step(self, factor: float, without: Collection[int] = ()) -> None:
+        """One step from the stack's gradient, at ``factor`` times the learning rates.
+
+        Networks of the numbers ``without`` keep their parameters and moments.
+        """
+        for (rate, decay), group in self._groups.items():
+            numbers = [number for number in group if number not in without]
+            if not numbers:
+                continue
             rows = zip(*(self._rows[number] for number in numbers), strict=True)
             parameters, gradients, first, second, steps = map(list, rows)
             adamw(
@@ -58,13 +63,6 @@ class Optimizer:
                 eps=1e-8,
                 maximize=False,
             )
-
-    def freeze(self, member: int) -> None:
-        """Take no more steps for this network."""
-        for key, numbers in list(self._groups.items()):
-            self._groups[key] = [number for number in numbers if number != member]
-            if not self._groups[key]:
-                del self._groups[key]
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from harness.bijections.base import Bijection
+from harness.bijections.headed import Headed
 from harness.bijections.residual.log_determinant import estimates, resample
 from harness.bijections.statistics import update_statistics, updated
 from harness.training.batched import batched
@@ -36,7 +37,7 @@ def repeats_weights(flow: nn.Module) -> bool:
 
 
 class NeedsNetworkError(Exception):
-    """A function of a network did more with it than to call it and its inverse."""
+    """A function of a network did more with it than to call it, its inverse and its head."""
 
 
 class _Apply(Function):
@@ -85,6 +86,17 @@ class _OneOfAll:
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> Any:
         return self._run(self._everything.inverse, y, context)
+
+    @property
+    def head(self) -> Callable[[Tensor], Tensor]:
+        """The heads of all networks; one whose networks have none needs the network."""
+        head = cast(Headed, self._everything).head
+
+        def run(z: Tensor) -> Tensor:
+            (found,) = self._run(lambda z: (head(z),), z, None)
+            return cast(Tensor, found)
+
+        return run
 
     def _run(self, function: Any, x: Tensor, context: Tensor | None) -> Any:
         if context is not None:

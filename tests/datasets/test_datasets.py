@@ -13,7 +13,13 @@ DIGESTS = {
     "digits": "8f26b2bd9d135c256808f68f14fdabddde6d9c7f869ae419704b051f0f14b3b3",
     "eight_gaussians": "c328c53c187a1e147e977cf75c6b0f7043dacdd7e15d501df98327e54e4f6749",
     "rings": "ccf97114d49b8a7cf283cba1780cfb2520735afb7943574b42437e891c565cc5",
+    "toy_regression": "87a62b3b4903b3c6f2146945422ab4f4f4fc595b133588a02b7b53591d5d34b9",
     "two_moons": "d9d3004c750cb9d5c8f0d1b6b655e86b0ab739eaa2d05782da0b3066e5ba1ac1",
+}
+# Likewise, with their targets; the others have none.
+WITH_TARGETS = {
+    "digits": "65e5b4619795efb40c1082f4c350c049e4ad552200d369b6ae99e21eef5e72c5",
+    "toy_regression": "3b262d79a6831687ddd8efc5f14000f1c213de3dd5c21919c9d2d20806c319e9",
 }
 
 
@@ -27,9 +33,28 @@ def test_bytes_are_pinned_and_splits_are_apart(name: str) -> None:
     dataset = build(name)
     splits = dataset.read()
     assert splits.digest() == DIGESTS[name]
+    assert splits.digest(targets=True) == WITH_TARGETS.get(name, DIGESTS[name])
     assert splits.train.shape[1:] == splits.test.shape[1:] == dataset.shape
     rows = torch.cat([splits.train, splits.test]).flatten(1)
     assert len({row.numpy().tobytes() for row in rows}) == len(rows)
+
+
+@pytest.mark.parametrize("name", registry.names("dataset"))
+def test_targets_are_of_the_kind_that_the_dataset_says(name: str) -> None:
+    dataset = build(name)
+    splits = dataset.read()
+    assert (name in WITH_TARGETS) == (splits.train_targets is not None)
+    assert (dataset.classes, dataset.target_dimensions).count(None) == 2 - (name in WITH_TARGETS)
+    for x, y in ((splits.train, splits.train_targets), (splits.test, splits.test_targets)):
+        if dataset.classes is not None:
+            assert y is not None
+            assert (y.dtype, y.shape) == (torch.int64, (len(x),))
+            assert set(y.tolist()) == set(range(dataset.classes))
+        elif dataset.target_dimensions is not None:
+            assert y is not None
+            assert (y.dtype, y.shape) == (torch.float32, (len(x), dataset.target_dimensions))
+        else:
+            assert y is None
 
 
 @pytest.mark.parametrize("name", registry.names("dataset"))

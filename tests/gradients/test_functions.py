@@ -6,10 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from harness import registry
 from harness.bijections.base import Bijection, BiLipschitz
 from harness.bijections.box import Box
+from harness.bijections.headed import flow_of, with_head
 from harness.bijections.linear.actnorm import ActNorm
 from harness.gradients.functions import WAYS, of_samples
+from harness.seeding import generator
+from harness.tasks.classification import ClassifierHead
 from tests.networks import gaussian
 from tests.probing import LOSS
 
@@ -46,6 +50,31 @@ def test_of_a_diagonal_map(way: str) -> None:
         torch.testing.assert_close(single[name], expected)
         torch.testing.assert_close(whole[name], expected.mean(0))
     assert norm.log_scale.grad is None
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_of_a_flow_under_a_head(way: str) -> None:
+    """By the flow's parameters alone, each sample with its own target."""
+    task = registry.build("task", registry.resolve("task", "classification"))
+    head = ClassifierHead(3, 4, generator(0, "head"))
+    model = with_head(ActNorm(3), head).double().eval()
+    x, y = gaussian(5, (3,)), torch.tensor([0, 3, 1, 1, 2])
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    single = of_samples(WAYS[way], model, task.loss, x, y)
+    whole = WAYS[way].of_batch(model, task.loss, x, y)
+    flow = flow_of(model)
+    names = [name for name, _ in flow.named_parameters()]
+    assert single.keys() == whole.keys() == set(names)
+    for number in range(5):
+        scores = head(flow(x[number : number + 1])[0])
+        loss = scores.logsumexp(1)[0] - scores[0, y[number]]
+        expected = torch.autograd.grad(loss, list(flow.parameters()))
+        for name, one in zip(names, expected, strict=True):
+            torch.testing.assert_close(single[name][number], one)
+    for name in names:
+        torch.testing.assert_close(whole[name], single[name].mean(0))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
 
 
 def test_samples_take_their_own_branches() -> None:

@@ -129,13 +129,21 @@ def test_the_tasks_own_score(tmp_path: Path) -> None:
     store = fill(
         tmp_path,
         "demo",
-        [record("a", numbers=task), record("b", numbers={**bits, **task}), record("c")],
+        [
+            record("a", numbers=task),
+            record("b", numbers={**bits, **task}),
+            record("c"),
+            record("d", numbers={("task", "cross_entropy", "test"): 0.5}),
+            record("e", numbers={("task", "mean_squared_error", "test"): 1e-6}),
+        ],
     )
     found = {r["architecture_label"]: (r["task_metric"], r["task_score"]) for r in _rows(store)}
     assert found == {
         "a": ("negative_log_likelihood", 2.5),
         "b": ("bits_per_dim", 3.5),
         "c": (None, None),
+        "d": ("cross_entropy", 0.5),
+        "e": ("mean_squared_error", 1e-6),
     }
 
 

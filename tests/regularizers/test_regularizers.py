@@ -1,5 +1,7 @@
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -12,10 +14,16 @@ from harness.bijections.coupling.networks import mlp
 from harness.bijections.linear.actnorm import ActNorm
 from harness.registry import Combination
 from harness.regularizers.base import Regularizer
-from harness.regularizers.finite_difference import unit_directions
+from harness.regularizers.directions import unit_directions
+from harness.regularizers.published import batch_directions
 from harness.seeding import generator
-from tests.networks import gaussian, network, normal_log_prob
+from tests.networks import cases, gaussian, network, normal_log_prob
 
+TIGHT: dict[str, dict[str, object]] = {
+    "inverse_gain": {"most": 0.1},
+    "spectral_normalization": {"most": 0.1},
+}
+"""Settings with which a hinge is not at rest."""
 CASES = ["affine(scale=exp, couplings=4) on 5", "residual(blocks=2, width=8) on 5"]
 
 
@@ -59,12 +67,24 @@ def test_finite_difference_of_a_scaling_is_a_squared_plus_its_inverse() -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_finite_difference_gradient_is_that_of_its_value(case: str) -> None:
+@pytest.mark.parametrize("name", [name for name in registry.names("regularizer") if name != "none"])
+def test_the_gradient_is_that_of_the_value(name: str, case: str) -> None:
+    if name in ("inverse_gain", "jacobian"):
+        return  # of these below, on every architecture
+    check_slope(name, case)
+
+
+def check_slope(name: str, case: str) -> None:
     """Autograd against a central difference along a random direction of the weights."""
     flow, shape = network(case)
-    x, penalty = gaussian(4, shape), build("finite_difference")
+    x, penalty = gaussian(4, shape), build({"name": name, **TIGHT.get(name, {})})
     flow.zero_grad()
-    value_of(penalty, flow, x).backward()  # type: ignore[no-untyped-call]
+    value = value_of(penalty, flow, x)
+    if not value.requires_grad:
+        assert name in ("log_scale", "spectral_normalization")
+        assert case.startswith("residual")  # which these refuse
+        return
+    value.backward()  # type: ignore[no-untyped-call]
     source = generator(1, "w")
     directions = [torch.randn(p.shape, generator=source, dtype=p.dtype) for p in flow.parameters()]
     slope = sum(
@@ -83,7 +103,128 @@ def test_finite_difference_gradient_is_that_of_its_value(case: str) -> None:
         return value
 
     numeric = (moved(1e-6) - moved(-1e-6)) / 2e-6
-    assert slope == pytest.approx(numeric, rel=1e-4)
+    assert slope == pytest.approx(numeric, rel=1e-4, abs=1e-9)
+
+
+def scaling(a: float) -> ActNorm:
+    norm = ActNorm(4).double()
+    with torch.no_grad():
+        norm.log_scale.fill_(math.log(a))
+    return norm
+
+
+SCALED: list[tuple[object, float, float]] = [
+    ("jacobian", 3.0, 9 + 1 / 9),
+    ("published_finite_difference", 3.0, 0.1 * 4 * (9 + 1 / 9)),
+    ("robust_finite_difference", 0.1, math.log(101)),
+    ({"name": "robust_finite_difference", "forward": True}, 0.1, math.log(101) + math.log(1.01)),
+    ({"name": "inverse_gain", "most": 2.0}, 0.1, math.log(5) ** 2),
+    ({"name": "inverse_gain", "most": 2.0}, 0.6, 0.0),
+    ("weight_decay", 3.0, 2 * math.log(3) ** 2),
+]
+
+
+@pytest.mark.parametrize(("given", "a", "expected"), SCALED)
+def test_a_scaling_has_the_penalty_of_its_formula(given: object, a: float, expected: float) -> None:
+    value = value_of(build(given), scaling(a), gaussian(8, (4,)))
+    assert float(value.detach()) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+def test_a_published_direction_has_length_one_over_the_batch() -> None:
+    d = batch_directions(gaussian(128, (3, 2, 2)), generator(0, "d"))
+    torch.testing.assert_close(d.norm(dim=0), torch.ones(3, 2, 2, dtype=d.dtype))
+
+
+def test_self_consistency_is_the_error_of_a_rounded_latent() -> None:
+    x, penalty = gaussian(6, (4,)), build("self_consistency")
+    (xi,) = penalty.draw(x, generator(0, "v"))
+    assert (xi.abs() <= 1).all()
+    assert float(xi.std()) == pytest.approx(3**-0.5, rel=0.3)
+    expected = ((x * xi) ** 2).sum(1).mean()  # z / a = x
+    assert float(penalty.penalty(scaling(3.0), x, xi).detach()) == pytest.approx(float(expected))
+
+
+@pytest.mark.parametrize("case", CASES[:1])
+def test_products_and_small_differences_are_those_of_the_dense_jacobian(case: str) -> None:
+    flow, shape = network(case)
+    x = gaussian(3, shape)
+    z = flow(x)[0].detach()
+    dense = torch.stack(
+        [
+            torch.autograd.functional.jacobian(  # type: ignore[no-untyped-call]
+                lambda x: flow(x)[0][0], one.unsqueeze(0)
+            ).view(len(one), -1)
+            for one in x
+        ]
+    )
+    inverse = torch.linalg.inv(dense)
+    difference, products = build({"name": "finite_difference", "step": 1e-5}), build("jacobian")
+    v, w = difference.draw(x, generator(0, "v"))
+    expected = ((dense @ v.unsqueeze(2)) ** 2).sum() + ((inverse @ w.unsqueeze(2)) ** 2).sum()
+    value = difference.penalty(flow, x, v, w)
+    assert float(value.detach()) == pytest.approx(float(expected) / len(x), rel=1e-3)
+    u, w = products.draw(z, generator(1, "u"))
+    expected = ((dense.mT @ u.unsqueeze(2)) ** 2).sum() + ((inverse.mT @ w.unsqueeze(2)) ** 2).sum()
+    value = products.penalty(flow, x, u, w)
+    assert float(value.detach()) == pytest.approx(float(expected) / len(x), rel=1e-6)
+
+
+class Overflows(ActNorm):
+    """Whose inverse overflows where the first entry of the latent is beyond 50."""
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        x, log_det = super().inverse(y)
+        return x * (1e4 * (y[:, :1] - 50).clamp_min(0)).exp(), log_det
+
+
+def test_what_overflows_is_left_out_and_touches_no_other_sample() -> None:
+    flow, x = Overflows(4).double(), gaussian(3, (4,))
+    x[1, 0] = 60.0
+    drawn = build("robust_finite_difference").draw(x, generator(0, "v"))
+
+    def gradient(name: str, chosen: list[int]) -> tuple[float, Tensor]:
+        value = build(name).penalty(flow, x[chosen], *(one[chosen] for one in drawn))
+        (found,) = torch.autograd.grad(value, flow.log_scale)
+        return float(value.detach()), found
+
+    all_of_them, those = gradient("robust_finite_difference", [0, 1, 2])
+    value, found = gradient("robust_finite_difference", [0, 2])
+    assert all_of_them == pytest.approx(value * 2 / 3)
+    torch.testing.assert_close(those, found * 2 / 3)
+    value, found = gradient("finite_difference", [0, 1, 2])
+    assert not math.isfinite(value)
+    assert not found.isfinite().all()
+
+
+def test_spectral_norms_above_the_most_are_penalised() -> None:
+    flow, _ = network(CASES[0])
+    expected = 0.0
+    for name, weight in flow.named_parameters():
+        if "conditioner" in name and weight.ndim == 2:
+            expected += max(0.0, float(np.linalg.svd(weight.detach())[1][0]) - 0.5) ** 2
+    penalty = build({"name": "spectral_normalization", "most": 0.5})
+    assert expected > 0
+    assert float(value_of(penalty, flow, gaussian(2, (5,))).detach()) == pytest.approx(expected)
+
+
+def twice_differentiated() -> list[tuple[str, str]]:
+    found = []
+    for case, (chosen, shape) in cases().items():
+        where = replace(combination("density", chosen), shape=shape)
+        for name in ("inverse_gain", "jacobian"):
+            refuses = registry.get("regularizer", name).refuses
+            if refuses is not None and refuses(where) is None:
+                found.append((name, case))
+    return found
+
+
+@pytest.mark.parametrize(("name", "case"), twice_differentiated())
+def test_inverses_that_are_differentiated_twice_have_second_derivatives(
+    name: str, case: str
+) -> None:
+    """Of every architecture that is not refused; what iterates is."""
+    assert not case.startswith(("residual", "i_densenet", "bilipnet", "flow_plus_plus"))
+    check_slope(name, case)
 
 
 def test_log_scale_is_the_sum_of_squares() -> None:
@@ -121,6 +262,19 @@ def test_impossible_combinations_are_refused_with_a_reason() -> None:
     reason = refuses(combination("density", "additive"))
     assert reason is not None
     assert "additive has no affine coupling" in reason
+    refuses = registry.get("regularizer", "spectral_normalization").refuses
+    assert refuses is not None
+    assert refuses(combination("density", "additive")) is None
+    reason = refuses(combination("density", "residual"))
+    assert reason is not None
+    assert "residual has no conditioner" in reason
+    for name in ("inverse_gain", "jacobian"):
+        refuses = registry.get("regularizer", name).refuses
+        assert refuses is not None
+        assert refuses(combination("density", "affine")) is None
+        reason = refuses(combination("density", "residual"))
+        assert reason is not None
+        assert "residual iterates and has first derivatives only" in reason
 
 
 @pytest.mark.parametrize("name", registry.names("regularizer"))

@@ -20,7 +20,7 @@ def test_every_member_has_the_batches_that_its_seed_draws(name: str, size: int, 
     orders = [generator(seed, "data order") for seed in seeds]
     noises = [generator(seed, "dequantization") for seed in seeds]
     for _ in range(steps):
-        drawn = batches.draw()
+        (drawn,) = batches.draw()
         assert drawn.dtype == torch.float32
         for mine, order, noise in zip(drawn, orders, noises, strict=True):
             chosen = torch.randint(len(raw), (size,), generator=order)

@@ -173,7 +173,7 @@ def test_the_step_is_that_of_adam_written_by_hand() -> None:
     batches.draw()  # the batch that initialised ActNorm
     optimizer = torch.optim.Adam(by_hand.parameters(), lr=1e-3, foreach=False, fused=False)
     for _ in range(3):
-        z, log_det = by_hand(batches.draw()[0].double())
+        z, log_det = by_hand(batches.draw()[0][0].double())
         loss = -(normal_log_prob(z).sum(1) + log_det).mean()
         optimizer.zero_grad()
         loss.backward()

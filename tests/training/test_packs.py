@@ -47,6 +47,9 @@ SMALL: dict[str, dict[str, object]] = {
     "revnet": {"levels": 1, "blocks": 1, "width": 4},
 }
 """Parameters that make an architecture small; another plug-in's are its defaults."""
+DATASETS = registry.names("dataset")
+WITH_ALL = {("affine", "checkerboard"), ("glow", "digits")}
+"""What is trained with every regularizer."""
 
 
 def choice(axis: str, name: str) -> Choice:
@@ -74,9 +77,21 @@ def possible(cell: Cell) -> bool:
     return not any(refuses is not None and refuses(combination) for refuses in refusals)
 
 
+def kinds() -> list[str]:
+    """Datasets, one of each kind: a step sees of its data the shape and whether it has levels."""
+    built = {name: registry.build("dataset", choice("dataset", name)) for name in DATASETS}
+    return list({(one.shape, one.levels is None): name for name, one in built.items()}.values())
+
+
 def combinations() -> list[tuple[str, str, str]]:
-    axes = [registry.names(axis) for axis in ("architecture", "regularizer", "dataset")]
-    return [(a, r, d) for a, r, d in product(*axes) if possible(make_cell(a, r, d, "float32"))]
+    axes = (registry.names("architecture"), registry.names("regularizer"), kinds())
+    return [
+        (a, r, d)
+        for a, r, d in product(*axes)
+        # Each architecture without a penalty and with one that runs both ways, each penalty once.
+        if (r in ("none", "finite_difference", "reconstruction") or (a, d) in WITH_ALL)
+        and possible(make_cell(a, r, d, "float32"))
+    ]
 
 
 COMBINATIONS = combinations()

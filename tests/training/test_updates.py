@@ -80,10 +80,10 @@ def test_statistics_are_those_of_each_batch_in_turn_by_the_weights_after_the_ste
     run(alone)
     dataset: Dataset = registry.build("dataset", registry.resolve("dataset", "checkerboard"))
     batches = Batches(dataset, dataset.read().train, 16, [member.seed])
-    x = batches.draw()[0].double()
+    x = batches.draw()[0][0].double()
     mean = x.mean(0)
     for _ in range(STEPS):
-        x = batches.draw()[0].double()
+        x = batches.draw()[0][0].double()
         mean = 0.8 * mean + 0.2 * x.mean(0)
     assert isinstance(member.flow, Chain)
     first, coupling, last = member.flow.parts

@@ -14,6 +14,8 @@ with measured as (
           ('reconstruction', 'non_finite_fraction'),
           ('sampling', 'blown_up_fraction'),
           ('task', 'bits_per_dim'),
+          ('task', 'cross_entropy'),
+          ('task', 'mean_squared_error'),
           ('task', 'negative_log_likelihood')
       )
       and final
@@ -55,6 +57,8 @@ per_cell as (
         any_value(value) filter (what = 'test_non_finite') as test_non_finite,
         any_value(value) filter (what = 'blown_up') as blown_up,
         any_value(value) filter (what = 'bits_per_dim') as bits_per_dim,
+        any_value(value) filter (what = 'cross_entropy') as cross_entropy,
+        any_value(value) filter (what = 'mean_squared_error') as mean_squared_error,
         any_value(value) filter (what = 'negative_log_likelihood') as negative_log_likelihood
     from sorted_out
     group by suite, cell_id
@@ -136,12 +140,16 @@ select
         or coalesce(test_non_finite > 0, false) as failed,
     -- Share of samples at temperature 2 that blew up.
     blown_up,
-    -- The task's own score: lower is better, for both.
+    -- The task's own score: lower is better, for all.
     case
         when bits_per_dim is not null then 'bits_per_dim'
+        when cross_entropy is not null then 'cross_entropy'
+        when mean_squared_error is not null then 'mean_squared_error'
         when negative_log_likelihood is not null then 'negative_log_likelihood'
     end as task_metric,
-    coalesce(bits_per_dim, negative_log_likelihood) as task_score,
+    coalesce(
+        bits_per_dim, cross_entropy, mean_squared_error, negative_log_likelihood
+    ) as task_score,
     -- Of the forward map: the largest σ_max over all inputs, the bound of the weights, inf where
     -- there is none, and whether they contradict each other. NULL: not measured.
     forward_measured,

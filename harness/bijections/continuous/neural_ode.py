@@ -77,6 +77,7 @@ class NeuralODE(Bijection):
             raise ValueError(f"neural ODE: corrections must not be negative, not {corrections}")
         self.field, self.method, self.steps = field, METHODS[method], steps
         self.corrections = corrections
+        self.first_derivatives_only = corrections > 0
         self.in_training, self.in_evaluation = in_training or OfSteps(), in_evaluation or OfSteps()
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -39,6 +39,8 @@ class Residual(Bijection):
             shape, dtype or device than the network takes.
     """
 
+    first_derivatives_only = True
+
     def __init__(
         self,
         network: Contraction,
