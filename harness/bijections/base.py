@@ -5,7 +5,7 @@ Shapes: ``B`` batch, ``D`` dimensions of a vector, ``C, H, W`` channels, height,
 
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import reduce
 from typing import NamedTuple
 
@@ -82,6 +82,23 @@ class Convergence(NamedTuple):
         return reduce(cls.then, reports)
 
 
+class Rebuilt(NamedTuple):
+    """A block's input, found again from its output, and the way forward from it once more.
+
+    Attributes:
+        inputs: Leaves of a graph; the input x is what ``join`` makes of them, and its gradient
+            what it makes of theirs.
+        join: ``(*inputs) → x``, only moving entries.
+        y: ``F(x)``, with a graph.
+        log_det: Likewise.
+    """
+
+    inputs: tuple[Tensor, ...]
+    join: Callable[..., Tensor]
+    y: Tensor
+    log_det: Tensor
+
+
 class Bijection(nn.Module):
     """An invertible map ``y = F(x)`` with ``log |det J_F(x)|``.
 
@@ -117,6 +134,16 @@ class Bijection(nn.Module):
         """As :meth:`inverse`, and how its iteration ended."""
         x, log_det = self.inverse(y, context)
         return x, log_det, Convergence.closed_form(y)
+
+    def rebuild(self, y: Tensor, context: Tensor | None = None) -> Rebuilt:
+        """``x = F⁻¹(y)``, and from it ``F(x)`` with a graph, for memory-saving backpropagation.
+
+        Its own where one evaluation serves both ways; whoever overrides ``forward`` or ``inverse``
+        below such a class gets this one again (:func:`rebuilt`).
+        """
+        with torch.no_grad():
+            x, _ = self.inverse(y, context)
+        return again(self, x, context)
 
     def bounds(self, box: Box | None = None) -> BiLipschitz:
         """Bounds of the Lipschitz constants, from the present weights.
@@ -159,6 +186,24 @@ class Bijection(nn.Module):
         Args:
             x: What this block is given, ``(B, …)``.
         """
+
+
+def again(block: Bijection, x: Tensor, context: Tensor | None = None) -> Rebuilt:
+    """``F(x)`` with a graph that begins at x."""
+    leaf = x.detach().requires_grad_()
+    y, log_det = block(leaf, context)
+    return Rebuilt((leaf,), lambda x: x, y, log_det)
+
+
+def rebuilt(block: Bijection, y: Tensor, context: Tensor | None = None) -> Rebuilt:
+    """By the block's own :meth:`Bijection.rebuild`, if that is of the map that it computes."""
+    own, *others = (
+        next(one for one in type(block).__mro__ if name in vars(one))
+        for name in ("rebuild", "forward", "inverse", "inverse_with_convergence")
+    )
+    # A subclass with a map of its own inherits the rebuild of another one.
+    fits = all(issubclass(own, one) for one in others)
+    return block.rebuild(y, context) if fits else Bijection.rebuild(block, y, context)
 
 
 def sum_per_sample(x: Tensor) -> Tensor:

@@ -5,7 +5,13 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from harness.bijections.base import Bijection, BiLipschitz, Convergence, sum_per_sample
+from harness.bijections.base import (
+    Bijection,
+    BiLipschitz,
+    Convergence,
+    Rebuilt,
+    sum_per_sample,
+)
 from harness.bijections.box import Box
 from harness.bijections.coupling.networks import Conditioner
 from harness.bijections.coupling.splits import Halves, Split
@@ -95,6 +101,18 @@ class Coupling(Bijection):
         h = self._condition(kept, changed, context)
         changed, log_derivative, report = self.transformer.inverse_with_convergence(changed, h)
         return self.join(kept, changed), sum_per_sample(log_derivative), report
+
+    def rebuild(self, y: Tensor, context: Tensor | None = None) -> Rebuilt:
+        """The kept part is there, and one evaluation of the conditioner serves both ways."""
+        kept, changed = self.split(y.detach())
+        kept = kept.detach().requires_grad_()
+        h = self._condition(kept, changed, context)
+        with torch.no_grad():
+            before, _ = self.transformer.inverse(changed, h)
+        before = before.detach().requires_grad_()
+        after, log_derivative = self.transformer(before, h)
+        y, log_det = self.join(kept, after), sum_per_sample(log_derivative)
+        return Rebuilt((kept, before), self.join, y, log_det)
 
     def scales(self, x: Tensor, context: Tensor | None = None) -> Tensor | None:
         kept, changed = self.split(x)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from harness.bijections.base import Bijection, BiLipschitz, Convergence
+from harness.bijections.base import Bijection, BiLipschitz, Convergence, Rebuilt, rebuilt
 from harness.bijections.box import Box
 
 
@@ -73,6 +73,17 @@ class Beside(Bijection):
         finished, y = self._apart(y, self.after)
         x, log_det, report = self.bijection.inverse_with_convergence(y, context)
         return torch.cat([finished, x.flatten(1)], dim=1), log_det, report
+
+    def rebuild(self, y: Tensor, context: Tensor | None = None) -> Rebuilt:
+        finished, y = self._apart(y, self.after)
+        finished = finished.detach().requires_grad_()
+        inside = rebuilt(self.bijection, y, context)
+
+        def join(finished: Tensor, *inputs: Tensor) -> Tensor:
+            return torch.cat([finished, inside.join(*inputs).flatten(1)], dim=1)
+
+        after = torch.cat([finished, inside.y.flatten(1)], dim=1)
+        return Rebuilt((finished, *inside.inputs), join, after, inside.log_det)
 
     def bounds(self, box: Box | None = None) -> BiLipschitz:
         """``max(1, Lip)`` both ways: a block diagonal map."""
