@@ -14,15 +14,22 @@ MAY_IMPORT = {
     "datasets": {"registry", "seeding"},
     "tasks": {"bijections", "datasets", "record", "registry"},
     "regularizers": {"bijections", "registry", "tasks"},
-    "gradients": {"bijections"},
-    "probes": {"bijections", "gradients", "precisions", "record", "registry"},
+    "backpropagation": {"bijections"},
+    "gradients": {"backpropagation", "bijections"},
+    "probes": {
+        *{"backpropagation", "bijections", "gradients", "precisions", "record", "registry"},
+    },
     "registry": {"errors"},
     "suite": {"errors", "record", "registry", "resources"},
-    "training": {"bijections", "datasets", "record", "regularizers", "seeding", "suite", "tasks"},
+    "training": {
+        *{"backpropagation", "bijections", "datasets", "record", "regularizers", "seeding"},
+        *{"suite", "tasks"},
+    },
     "memory": {"bijections", "datasets", "registry", "seeding", "suite", "training"},
     "measuring": {"bijections", "precisions", "probes", "training"},
     "conformance": {
-        *{"bijections", "datasets", "gradients", "registry", "seeding", "suite", "training"},
+        *{"backpropagation", "bijections", "datasets", "gradients", "registry", "seeding"},
+        *{"suite", "training"},
     },
     "diagnosis": {
         *{"adapters", "bijections", "datasets", "errors", "measuring", "precisions", "probes"},

@@ -3,10 +3,10 @@
 Shapes: ``B`` batch, ``D`` dimensions of a vector, ``C, H, W`` channels, height, width of an image.
 """
 
+import functools
 import math
 import sys
 from collections.abc import Callable, Iterable
-from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -79,7 +79,7 @@ class Convergence(NamedTuple):
     @classmethod
     def of_all(cls, reports: "Iterable[Convergence]") -> "Convergence":
         """Of several inverses in turn, at least one."""
-        return reduce(cls.then, reports)
+        return functools.reduce(cls.then, reports)
 
 
 class Rebuilt(NamedTuple):
@@ -197,13 +197,18 @@ def again(block: Bijection, x: Tensor, context: Tensor | None = None) -> Rebuilt
 
 def rebuilt(block: Bijection, y: Tensor, context: Tensor | None = None) -> Rebuilt:
     """By the block's own :meth:`Bijection.rebuild`, if that is of the map that it computes."""
+    rebuild = type(block).rebuild if _rebuilds(type(block)) else Bijection.rebuild
+    return rebuild(block, y, context)
+
+
+@functools.cache
+def _rebuilds(kind: type) -> bool:
+    """Whether its rebuild is of what it computes: a subclass may inherit that of another map."""
     own, *others = (
-        next(one for one in type(block).__mro__ if name in vars(one))
+        next(one for one in kind.__mro__ if name in vars(one))
         for name in ("rebuild", "forward", "inverse", "inverse_with_convergence")
     )
-    # A subclass with a map of its own inherits the rebuild of another one.
-    fits = all(issubclass(own, one) for one in others)
-    return block.rebuild(y, context) if fits else Bijection.rebuild(block, y, context)
+    return all(issubclass(own, one) for one in others)
 
 
 def sum_per_sample(x: Tensor) -> Tensor:
