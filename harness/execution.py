@@ -18,7 +18,7 @@ from harness.provenance import provenance
 from harness.record import CellRecord, LayerMeasurement, Measurement, Status
 from harness.seeding import generator
 from harness.suite.cell import Cell
-from harness.suite.packs import branching
+from harness.suite.packs import alone
 from harness.tasks.base import Task
 from harness.training.batches import Batches
 from harness.training.compilation import Compiler
@@ -105,7 +105,7 @@ def train_cells(
     members = [_member(cell, dataset, device) for cell in cells]
     seeds = [cell.seed for cell in cells]
     batches = Batches(dataset, splits.train.to(device), first.training.batch_size, seeds)
-    compiler = Compiler(first.training.steps, branching(first)) if compiled else None
+    compiler = Compiler(first.training.steps, alone(first)) if compiled else None
     paused = time.perf_counter()
     inputs = probe_inputs(dataset, splits, device)
     visits = Visits(cells, [member.flow for member in members], inputs, task.loss)
@@ -184,7 +184,19 @@ async def _measurements(one: TrainedCell) -> list[Measurement]:
     subject = Subject(one.inputs, one.task.loss)
     # One that diverged at the step of a visit was seen then as it is now.
     before = [found for found in visited.measurements if found.step < one.trained.steps]
-    return [*before, *scores, *await measurements(cell.probes, subject, cell.seed)]
+    probed = await measurements(cell.probes, subject, cell.seed)
+    return [*before, *scores, *_guarded(one), *probed]
+
+
+def _guarded(one: TrainedCell) -> list[Measurement]:
+    """How often an inverse could not be trusted in training, where it was watched."""
+    counts = one.trained.counts
+    if counts is None:
+        return []
+    number, count = counts.recomputed, counts.segments
+    precision, step = one.cell.training.precision, one.trained.steps
+    metric = "recomputed_segments"
+    return [Measurement.of("training", metric, "none", precision, number, count, step)]
 
 
 def _record(one: TrainedCell, ended: Ended[list[Measurement]]) -> CellRecord:

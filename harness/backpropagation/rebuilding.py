@@ -25,7 +25,7 @@ class MemorySaving(Bijection):
 
     Attributes:
         flow: F.
-        counts: Of guarded gradients so far.
+        counts: Of guarded gradients so far; ``None`` where nothing is guarded.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class MemorySaving(Bijection):
         super().__init__()
         check(flow)
         self.flow = flow
-        self.counts = Counts()
+        self.counts = None if every is None else Counts()
         self._walk = Walk(flow)
         self._every, self._tolerance, self._fingerprints = every, tolerance, Fingerprints()
         self._hooks = {name: module._forward_hooks for name, module in flow.named_modules()}
@@ -42,7 +42,7 @@ class MemorySaving(Bijection):
     @property
     def recomputed(self) -> int:
         """How many segments were recomputed so far, for their inverse could not be trusted."""
-        return self.counts.recomputed
+        return self.counts.recomputed if self.counts else 0
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         weights = self._walk.weights.now()
@@ -52,7 +52,7 @@ class MemorySaving(Bijection):
         self._check_hooks()
         versions, drawn = [one._version for one in weights], torch.get_rng_state()
         guard = None
-        if self._every is not None:
+        if self._every is not None and self.counts is not None:
             guard = Guard(self._every, self._tolerance, self._fingerprints, self.counts)
         y, log_det = Rebuilding.apply(self._walk, guard, x, context, *weights)  # type: ignore[no-untyped-call]
         if [one._version for one in weights] != versions:
@@ -165,4 +165,5 @@ def recomputed_fraction(flow: Bijection, x: Tensor, context: Tensor | None = Non
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         torch.autograd.grad(watched(x, context)[0].sum(), x)
-    return watched.counts.recomputed / max(1, watched.counts.segments)
+    counts = watched.counts
+    return counts.recomputed / counts.segments if counts and counts.segments else 0.0

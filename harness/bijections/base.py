@@ -197,7 +197,8 @@ def again(block: Bijection, x: Tensor, context: Tensor | None = None) -> Rebuilt
 
 def rebuilt(block: Bijection, y: Tensor, context: Tensor | None = None) -> Rebuilt:
     """By the block's own :meth:`Bijection.rebuild`, if that is of the map that it computes."""
-    rebuild = type(block).rebuild if _rebuilds(type(block)) else Bijection.rebuild
+    kind = type(block)
+    rebuild = kind.rebuild if _rebuilds(kind) else Bijection.rebuild  # type: ignore[arg-type]
     return rebuild(block, y, context)
 
 

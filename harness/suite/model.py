@@ -7,9 +7,11 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    SerializerFunctionWrapHandler,
     StringConstraints,
     Tag,
     field_validator,
+    model_serializer,
 )
 from pydantic_core import PydanticCustomError
 
@@ -28,6 +30,11 @@ class _Strict(BaseModel):
     )
 
 
+LATER = ("backpropagation",)
+"""Training settings that came later: at their defaults they are no part of a cell's identity, so
+that cells keep the ids that they had before."""
+
+
 class Training(_Strict):
     """How a cell is trained: part of its identity.
 
@@ -40,6 +47,8 @@ class Training(_Strict):
         schedule: Learning rate over the steps: ``constant``, or ``cosine`` down to 0.
         log_every: A point of the training curve every so many steps.
         precision: Floating-point type of weights and inputs.
+        backpropagation: ``autograd`` keeps all activations, ``memory_saving`` rebuilds them by
+            the inverse, ``guarded`` too, but recomputes what the inverse gets wrong.
     """
 
     steps: int = Field(300, ge=0, le=10**9, description="Optimiser steps; 0 trains nothing.")
@@ -58,6 +67,19 @@ class Training(_Strict):
     precision: Literal["float32", "float64"] = Field(
         "float32", description="Floating-point type of weights and inputs."
     )
+    backpropagation: Literal["autograd", "memory_saving", "guarded"] = Field(
+        "autograd",
+        description="autograd keeps activations, memory_saving rebuilds them, guarded checks them.",
+    )
+
+    @model_serializer(mode="wrap")
+    def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the :data:`LATER` settings that have their defaults."""
+        content: dict[str, Any] = handler(self)
+        for name in LATER:
+            if content.get(name) == type(self).model_fields[name].default:
+                del content[name]
+        return content
 
 
 class Resources(_Strict):

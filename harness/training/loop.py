@@ -1,7 +1,7 @@
 """The training loop, the same for every task, architecture and regularizer."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -9,6 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from harness.backpropagation.guard import Counts
+from harness.backpropagation.rebuilding import MemorySaving, guarded, memory_saving
 from harness.bijections.base import Bijection
 from harness.bijections.statistics import updated
 from harness.record import CurvePoint, Status
@@ -33,11 +35,13 @@ class Trained:
         steps: Steps done; the weights are those after that many.
         curve: At each logged step the task's loss, the penalty before its weight where it is
             applied, the norm of the whole gradient, and the learning rate.
+        counts: Of guarded backpropagation: in how many segments the inverse was not trusted.
     """
 
     status: Status
     steps: int
     curve: tuple[CurvePoint, ...]
+    counts: Counts | None = None
 
 
 @dataclass(frozen=True)
@@ -110,11 +114,28 @@ def _is_finite(flow: Bijection) -> bool:
     return all(bool(one.isfinite().all()) for one in moved)
 
 
+BACKPROPAGATIONS: dict[str, Callable[[Bijection], Bijection]] = {
+    "autograd": lambda flow: flow,
+    "memory_saving": memory_saving,
+    "guarded": guarded,
+}
+
+
+def _differentiated(member: Member) -> Bijection:
+    """A member's network, with the way to its gradient that its settings name."""
+    return BACKPROPAGATIONS[member.settings.backpropagation](member.flow)
+
+
+def _counts(flow: Bijection) -> Counts | None:
+    return flow.counts if isinstance(flow, MemorySaving) else None
+
+
 @dataclass
 class _Log:
     """The curve of one member, and how it ended once it has."""
 
     rate: float
+    counts: Counts | None = None
     curve: list[CurvePoint] = field(default_factory=list)
     ended: Trained | None = None
 
@@ -123,7 +144,7 @@ class _Log:
         self.curve.append(CurvePoint(step, "learning_rate", self.rate * factor))
 
     def end(self, status: Status, step: int) -> None:
-        self.ended = Trained(status, step, tuple(self.curve))
+        self.ended = Trained(status, step, tuple(self.curve), self.counts)
 
 
 def _visited(
@@ -167,7 +188,8 @@ def train(
         visitor: Sees the networks between steps, if there is one; no number depends on it.
 
     Raises:
-        ValueError: The network does not keep its contract (:func:`check_calls`).
+        ValueError: The network does not keep its contract (:func:`check_calls`), or cannot be
+            trained without its activations.
     """
     settings, regularizer = members[0].settings, members[0].regularizer
     dtype = getattr(torch, settings.precision)
@@ -175,13 +197,17 @@ def train(
         member.flow.to(dtype).train()
         member.flow.initialize(x)
     check_calls(members[0].flow, x[:2])
-    stack = Stack([member.flow for member in members])
+    trained = [_differentiated(member) for member in members]
+    stack = Stack(trained)
     optimizer = Optimizer(stack, [member.settings for member in members])
     noise = [generator(member.seed, "regularizer") for member in members]
     estimation = [generator(member.seed, "log-det") for member in members]
     weights = stack.parameters.new_tensor([member.regularizer.weight for member in members])
     largest = [member.settings.gradient_clip or math.inf for member in members]
-    logs = [_Log(member.settings.learning_rate) for member in members]
+    logs = [
+        _Log(member.settings.learning_rate, _counts(flow))
+        for member, flow in zip(members, trained, strict=True)
+    ]
 
     plain, penalized = _steps(stack, task, regularizer, weights)
     programs: dict[Step, Step] = {} if compiler else {plain: plain, penalized: penalized}

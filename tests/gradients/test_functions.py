@@ -9,7 +9,7 @@ from torch import Tensor
 from harness.bijections.base import Bijection, BiLipschitz
 from harness.bijections.box import Box
 from harness.bijections.linear.actnorm import ActNorm
-from harness.gradients.functions import WAYS, of_samples
+from harness.gradients.functions import WAYS, WayName, of_samples
 from tests.networks import gaussian
 from tests.probing import LOSS
 
@@ -31,7 +31,7 @@ class Branching(Bijection):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_of_a_diagonal_map(way: str) -> None:
+def test_of_a_diagonal_map(way: WayName) -> None:
     # -log p = Σ z²/2 - Σ s with z = eˢ (x + b): by s it is z² - 1, and by b it is eˢ z.
     norm = ActNorm(3).double()
     with torch.no_grad():

@@ -117,6 +117,7 @@ DECIDING: dict[str, object] = {
     "training schedule": Training(schedule="cosine"),
     "training log_every": Training(log_every=11),
     "training precision": Training(precision="float64"),
+    "training backpropagation": Training(backpropagation="guarded"),
 }
 
 
