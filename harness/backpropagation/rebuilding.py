@@ -1,5 +1,7 @@
 """Bijections whose gradient takes the memory of one layer."""
 
+import sys
+
 import torch
 from torch import Tensor
 
@@ -49,6 +51,14 @@ class MemorySaving(Bijection):
         given = (x, *weights) if context is None else (x, context, *weights)
         if not torch.is_grad_enabled() or not any(one.requires_grad for one in given):
             return self.flow(x, context)  # type: ignore[no-any-return]
+        if "torch._dynamo" in sys.modules:  # torch.compile would trace into the way back
+            untraced = torch.compiler.disable(self._rebuilding)  # type: ignore[no-untyped-call]
+            return untraced(x, context, weights)  # type: ignore[no-any-return]
+        return self._rebuilding(x, context, weights)
+
+    def _rebuilding(
+        self, x: Tensor, context: Tensor | None, weights: list[Tensor]
+    ) -> tuple[Tensor, Tensor]:
         self._check_hooks()
         versions, drawn = [one._version for one in weights], torch.get_rng_state()
         guard = None

@@ -124,7 +124,7 @@ def _live(cell: Cell, dataset: Dataset, flow: Bijection, batch_size: int) -> lis
     members = [Member(flow, settings, regularizer, seed) for seed in range(MEMBERS)]
     batches = Batches(dataset, _made_up(dataset), batch_size, range(MEMBERS))
     known = [*flow.parameters(), *flow.buffers(), batches.raw]
-    storages = _Storages(known)
+    storages = Storages(known)
     with torch.enable_grad(), _one_thread(), storages:
         train(members, task, batches)
     return storages.live
@@ -148,7 +148,7 @@ def _made_up(dataset: Dataset) -> Tensor:
     return dataset.low + (dataset.high - dataset.low) * torch.rand(shape, generator=source)
 
 
-class _Storages(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Storages(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the storages that operations make, and their end.
 
     Args:

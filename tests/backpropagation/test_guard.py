@@ -1,0 +1,88 @@
+"""What the guard sees, and what it does then."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from harness.backpropagation.guard import Fingerprints
+from harness.backpropagation.rebuilding import guarded, memory_saving, recomputed_fraction
+from harness.bijections.chain import Chain
+from tests.backpropagation.networks import Forgetful, assert_alike, chain, coupling, gradients
+from tests.networks import gaussian, perturb
+
+
+def broken(wrong: float, sample: int = 0) -> tuple[Chain, Tensor, list[torch.nn.Parameter]]:
+    """Nine layers, of which the sixth comes back wrong."""
+    parts = [coupling(number, 32) for number in range(8)]
+    flow = Chain([*parts[:5], Forgetful(wrong, sample), *parts[5:]]).double()
+    perturb(flow, 0)
+    return flow, gaussian(7, (32,)), list(flow.parameters())
+
+
+@pytest.mark.parametrize("wrong", [1e-4, 1.0, 1e30, float("inf"), float("nan")])
+@pytest.mark.parametrize("sample", [3, -1])
+def test_one_wrong_entry_of_one_sample_is_seen(wrong: float, sample: int) -> None:
+    flow, x, leaves = broken(wrong, sample)
+    watched = guarded(flow, every=4)  # the segments 0-3, 4-7 and 8: only the second is wrong
+    expected = gradients(flow, x, leaves)
+    assert_alike(gradients(watched, x, leaves), expected, 1e-12)
+    assert watched.counts is not None
+    assert (watched.recomputed, watched.counts.segments) == (1, 2)
+    gradients(watched, x, leaves)
+    assert (watched.recomputed, watched.counts.segments) == (2, 4)
+    with pytest.raises(AssertionError):
+        assert_alike(gradients(memory_saving(flow), x, leaves), expected, 1e-6)
+
+
+def test_an_error_below_the_tolerance_is_let_pass() -> None:
+    flow, x, leaves = broken(1e-4)
+    lenient = guarded(flow, every=4, tolerance=1e-2)
+    assert_alike(gradients(lenient, x, leaves), gradients(flow, x, leaves), 1e-2)
+    assert lenient.recomputed == 0
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 9, 50])
+def test_checkpoints_may_be_anywhere(every: int) -> None:
+    flow, x, leaves = broken(1.0)
+    watched = guarded(flow, every=every)
+    assert_alike(gradients(watched, x, leaves), gradients(flow, x, leaves), 1e-12)
+    # With every layer kept, or the sixth one's input, its inverse is not asked.
+    assert watched.recomputed == (every not in (1, 5))
+
+
+def test_what_is_not_finite_on_the_way_there_is_no_worse_than_with_autograd() -> None:
+    flow, x, leaves = broken(0.0)
+    x[2, 3] = torch.nan
+    found, expected = gradients(guarded(flow), x, leaves), gradients(flow, x, leaves)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, equal_nan=True)
+
+
+def test_the_fraction_of_segments() -> None:
+    flow, x, _ = broken(1.0)
+    assert recomputed_fraction(flow, x) == 1 / 1  # eight layers, and one
+    assert recomputed_fraction(chain(), x[:, :6]) == 0
+    assert recomputed_fraction(coupling(0).double(), x[:, :6]) == 0
+
+
+def test_fingerprints_are_seeded_and_tell_samples_apart() -> None:
+    x = gaussian(5, (3, 4, 4))
+    one, other = Fingerprints(), Fingerprints()
+    assert torch.equal(one.of(x), other.of(x))
+    assert one.of(x).shape == (5, 4)
+    moved = x.clone()
+    moved[2, 1, 3, 0] += 0.5
+    off = (one.of(moved) - one.of(x)).abs()
+    assert torch.allclose(off[2], torch.full((4,), 0.5, dtype=torch.float64))
+    assert off[[0, 1, 3, 4]].max() == 0
+    assert one.of(x.bfloat16()).dtype == torch.float32
+    assert torch.equal(one.of(x[:, 0, 0]), x[:, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [({"every": 0}, "at least 1"), ({"tolerance": -1.0}, "0"), ({"tolerance": float("nan")}, "0")],
+)
+def test_bad_settings(settings: dict[str, float], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        guarded(chain(1), **settings)  # type: ignore[arg-type]
