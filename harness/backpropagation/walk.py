@@ -83,9 +83,10 @@ class Walk:
             wanted = [weights[n] for n in own]
             if context is not None and context.requires_grad:
                 wanted.append(context)
-            step, y = self._step(number, y, context, dtypes[number], guard)
-            by_y, more = _gradients(step, by_y, by_log_det, wanted)
-            del step  # before the next layer has a graph
+            step = self._step(number, y, context, dtypes[number], guard)
+            by_y, more = step.gradients(by_y, by_log_det, wanted)
+            y = step.x
+            del step  # its graph, before the next layer has one
             for n, gradient in zip(own, more, strict=False):
                 found[n] = _sum(found[n], gradient)
             if len(more) > len(own):
@@ -106,38 +107,19 @@ class Walk:
         context: Tensor | None,
         dtype: torch.dtype,
         guard: Guard | None,
-    ) -> tuple[Rebuilt, Tensor]:
-        """A layer again, and its input."""
+    ) -> Rebuilt:
+        """A layer again, from its input."""
         layer = self.path[number]
         x = guard.known(number) if guard else None
-        with torch.enable_grad():
-            if x is None:
-                step = rebuilt(layer, y, context)
-                x = step.join(*(one.detach() for one in step.inputs))
-                if guard and not guard.agrees(number, x):
-                    x = guard.recompute(number, self.path, context)
-                elif x.dtype == dtype:
-                    return step, x
-                x = x.to(dtype)  # autocast's inverse may have ended in another one
-            return again(layer, x, context), x
-
-
-def _gradients(
-    step: Rebuilt, by_y: Tensor | None, by_log_det: Tensor | None, wanted: Sequence[Tensor]
-) -> tuple[Tensor | None, Sequence[Tensor | None]]:
-    """By a layer's input, and by what else is wanted."""
-    given = ((step.y, by_y), (step.log_det, by_log_det))
-    used = [(one, by) for one, by in given if by is not None and one.requires_grad]
-    if not used:
-        return None, [None] * len(wanted)
-    outputs, by = zip(*used, strict=True)
-    found = torch.autograd.grad(outputs, [*step.inputs, *wanted], by, allow_unused=True)
-    count = len(step.inputs)
-    by_inputs, rest = found[:count], found[count:]
-    if all(one is None for one in by_inputs):
-        return None, rest
-    pairs = zip(by_inputs, step.inputs, strict=True)
-    return step.join(*(torch.zeros_like(x) if one is None else one for one, x in pairs)), rest
+        if x is None:
+            step = rebuilt(layer, y, context)
+            if guard and not guard.agrees(number, step.x):
+                x = guard.recompute(number, self.path, context)
+            elif step.x.dtype == dtype:
+                return step
+            else:  # autocast's inverse has ended in another one
+                x = step.x.to(dtype)
+        return again(layer, x, context)
 
 
 def _sum(before: Tensor | None, more: Tensor | None) -> Tensor | None:

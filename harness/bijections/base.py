@@ -6,7 +6,7 @@ Shapes: ``B`` batch, ``D`` dimensions of a vector, ``C, H, W`` channels, height,
 import functools
 import math
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -82,21 +82,24 @@ class Convergence(NamedTuple):
         return functools.reduce(cls.then, reports)
 
 
+Differentiate = Callable[
+    [Tensor | None, Tensor | None, Sequence[Tensor]],
+    tuple[Tensor | None, Sequence[Tensor | None]],
+]
+"""``(by y, by the log-det, wanted) → (by x, by what is wanted)``; ``None`` where none depends."""
+
+
 class Rebuilt(NamedTuple):
     """A block's input, found again from its output, and the way forward from it once more.
 
     Attributes:
-        inputs: Leaves of a graph; the input x is what ``join`` makes of them, and its gradient
-            what it makes of theirs.
-        join: ``(*inputs) → x``, only moving entries.
-        y: ``F(x)``, with a graph.
-        log_det: Likewise.
+        x: The input.
+        gradients: Of a loss, given those by the block's results: by x, and by leaves that the block
+            has used, parameters and the context.
     """
 
-    inputs: tuple[Tensor, ...]
-    join: Callable[..., Tensor]
-    y: Tensor
-    log_det: Tensor
+    x: Tensor
+    gradients: Differentiate
 
 
 class Bijection(nn.Module):
@@ -191,8 +194,28 @@ class Bijection(nn.Module):
 def again(block: Bijection, x: Tensor, context: Tensor | None = None) -> Rebuilt:
     """``F(x)`` with a graph that begins at x."""
     leaf = x.detach().requires_grad_()
-    y, log_det = block(leaf, context)
-    return Rebuilt((leaf,), lambda x: x, y, log_det)
+    with torch.enable_grad():
+        results = block(leaf, context)
+
+    def gradients(
+        by_y: Tensor | None, by_log_det: Tensor | None, wanted: Sequence[Tensor]
+    ) -> tuple[Tensor | None, Sequence[Tensor | None]]:
+        by_x, *rest = differentiated(results, (by_y, by_log_det), [leaf, *wanted])
+        return by_x, rest
+
+    return Rebuilt(x, gradients)
+
+
+def differentiated(
+    results: Sequence[Tensor], by: Sequence[Tensor | None], leaves: Sequence[Tensor]
+) -> Sequence[Tensor | None]:
+    """Gradients by the leaves, given those by the results; ``None`` where nothing depends."""
+    pairs = zip(results, by, strict=True)
+    used = [(one, given) for one, given in pairs if given is not None and one.requires_grad]
+    if not used:
+        return [None] * len(leaves)
+    outputs, given = zip(*used, strict=True)
+    return torch.autograd.grad(outputs, leaves, given, allow_unused=True)
 
 
 def rebuilt(block: Bijection, y: Tensor, context: Tensor | None = None) -> Rebuilt:

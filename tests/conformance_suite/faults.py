@@ -152,7 +152,7 @@ class WrongRebuild(Coupling):
         if not self.inverts:
             return again(self, y, context)
         found = super().rebuild(y, context)
-        return found._replace(log_det=found.log_det.detach())
+        return found._replace(gradients=lambda by_y, _, wanted: found.gradients(by_y, None, wanted))
 
 
 class LostFlag(ActNorm):

@@ -75,15 +75,19 @@ class Beside(Bijection):
         return torch.cat([finished, x.flatten(1)], dim=1), log_det, report
 
     def rebuild(self, y: Tensor, context: Tensor | None = None) -> Rebuilt:
-        finished, y = self._apart(y, self.after)
-        finished = finished.detach().requires_grad_()
-        inside = rebuilt(self.bijection, y, context)
+        finished, after = self._apart(y, self.after)
+        inside = rebuilt(self.bijection, after, context)
 
-        def join(finished: Tensor, *inputs: Tensor) -> Tensor:
-            return torch.cat([finished, inside.join(*inputs).flatten(1)], dim=1)
+        def gradients(
+            by_y: Tensor | None, by_log_det: Tensor | None, wanted: Sequence[Tensor]
+        ) -> tuple[Tensor | None, Sequence[Tensor | None]]:
+            given = torch.zeros_like(y) if by_y is None else by_y
+            by_finished, by_after = self._apart(given, self.after)
+            by_before, rest = inside.gradients(by_after, by_log_det, wanted)
+            by_before = torch.zeros_like(inside.x) if by_before is None else by_before
+            return torch.cat([by_finished, by_before.flatten(1)], dim=1), rest
 
-        after = torch.cat([finished, inside.y.flatten(1)], dim=1)
-        return Rebuilt((finished, *inside.inputs), join, after, inside.log_det)
+        return Rebuilt(torch.cat([finished, inside.x.flatten(1)], dim=1), gradients)
 
     def bounds(self, box: Box | None = None) -> BiLipschitz:
         """``max(1, Lip)`` both ways: a block diagonal map."""
