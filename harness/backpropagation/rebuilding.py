@@ -60,7 +60,7 @@ class MemorySaving(Bijection):
         self, x: Tensor, context: Tensor | None, weights: list[Tensor]
     ) -> tuple[Tensor, Tensor]:
         self._check_hooks()
-        versions, drawn = [one._version for one in weights], torch.get_rng_state()
+        versions, drawn = [one._version for one in weights], _generators(x.device)
         guard = None
         if self._every is not None and self.counts is not None:
             guard = Guard(self._every, self._tolerance, self._fingerprints, self.counts)
@@ -69,7 +69,7 @@ class MemorySaving(Bijection):
             raise CannotRebuildError(
                 "the network's activations cannot be rebuilt: a call changed one of its buffers"
             )
-        if not torch.equal(drawn, torch.get_rng_state()):
+        if not all(map(torch.equal, drawn, _generators(x.device))):
             raise CannotRebuildError(
                 "the network's activations cannot be rebuilt: a call drew random numbers, and "
                 "would draw others when a layer is run again"
@@ -105,6 +105,12 @@ class MemorySaving(Bijection):
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         return self.flow.initialize(x, context)
+
+
+def _generators(device: torch.device) -> list[Tensor]:
+    """The states of PyTorch's own generators that a call on the device may draw from."""
+    states = [torch.get_rng_state()]
+    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
 
 
 def memory_saving(flow: Bijection) -> MemorySaving:
