@@ -9,8 +9,7 @@ import torch
 def autocast_now(device: torch.device) -> Callable[[], AbstractContextManager[object]]:
     """Makes contexts in which autocast is what it is now.
 
-    Without its cache: what is cast without a graph would be taken, later and by others, for
-    what has one.
+    Without its cache, which would hold what is cast of every layer until the last one is done.
     """
     kind = device.type
     enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)

@@ -285,4 +285,6 @@ def _compared(u: Gradient | None, v: Gradient | None, parts: list[Group]) -> _Ro
 
 
 def _flat(gradient: Gradient, names: tuple[str, ...]) -> Tensor:
-    return torch.cat([gradient[name].flatten(1).double() for name in names], 1)
+    # Not flatten(1): a parameter may be a single number.
+    found = (gradient[name] for name in names)
+    return torch.cat([one.reshape(len(one), -1).double() for one in found], 1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.backpropagation.guard import Fingerprints
+from harness.backpropagation.guard import Counts, Fingerprints, Guard
 from harness.backpropagation.rebuilding import guarded, memory_saving, recomputed_fraction
 from harness.bijections.chain import Chain
 from tests.backpropagation.networks import Forgetful, assert_alike, chain, coupling, gradients
@@ -39,6 +39,32 @@ def test_an_error_below_the_tolerance_is_let_pass() -> None:
     lenient = guarded(flow, every=4, tolerance=1e-2)
     assert_alike(gradients(lenient, x, leaves), gradients(flow, x, leaves), 1e-2)
     assert lenient.recomputed == 0
+
+
+def agrees(before: Tensor, after: Tensor) -> bool:
+    guard = Guard(2, None, Fingerprints(), Counts())
+    for number in (0, 1):
+        guard.note(number, before)
+    return guard.agrees(1, after)
+
+
+def test_each_sample_is_held_to_its_own_size() -> None:
+    x = gaussian(5, (32,))
+    x[0] *= 1e8
+    assert agrees(x, x * (1 + 1e-13))
+    moved = x.clone()
+    moved[3, 2] += 1e-6
+    assert not agrees(x, moved)
+
+
+@pytest.mark.parametrize("lost", [torch.inf, -torch.inf, torch.nan])
+def test_what_is_not_finite_agrees_with_nothing(lost: float) -> None:
+    x = gaussian(5, (32,))
+    there = x.clone()
+    there[2, 7] = lost
+    assert not agrees(there, x)
+    assert not agrees(x, there)
+    assert not agrees(there, there)
 
 
 @pytest.mark.parametrize("every", [1, 2, 3, 9, 50])

@@ -90,8 +90,10 @@ def test_values_are_those_of_the_network_to_the_bit(way: str) -> None:
 def test_shared_and_frozen_parameters(way: str) -> None:
     shared = coupling(0).double()
     norm = ActNorm(6).double()
-    flow = Chain([norm, shared, Permutation(torch.arange(5, -1, -1)), norm, shared, coupling(1)])
+    other = ActNorm(6)
+    flow = Chain([norm, shared, Permutation(torch.arange(5, -1, -1)), norm, shared, other])
     flow.double()
+    other.bias = norm.bias  # one parameter of two modules
     perturb(flow, 3)
     for name, parameter in flow.named_parameters():
         parameter.requires_grad_("layers.0" not in name)
