@@ -60,12 +60,12 @@ class MemorySaving(Bijection):
         self, x: Tensor, context: Tensor | None, weights: list[Tensor]
     ) -> tuple[Tensor, Tensor]:
         self._check_hooks()
-        versions, drawn = [one._version for one in weights], _generators(x.device)
+        versions, drawn = _versions(weights), _generators(x.device)
         guard = None
         if self._every is not None and self.counts is not None:
             guard = Guard(self._every, self._tolerance, self._fingerprints, self.counts)
         y, log_det = Rebuilding.apply(self._walk, guard, x, context, *weights)  # type: ignore[no-untyped-call]
-        if [one._version for one in weights] != versions:
+        if _versions(self._walk.weights.now()) != versions:
             raise CannotRebuildError(
                 "the network's activations cannot be rebuilt: a call changed one of its buffers"
             )
@@ -105,6 +105,11 @@ class MemorySaving(Bijection):
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         return self.flow.initialize(x, context)
+
+
+def _versions(weights: list[Tensor]) -> list[tuple[int, int]]:
+    """Other ones where one was changed, or another was put in its place."""
+    return [(id(one), one._version) for one in weights]
 
 
 def _generators(device: torch.device) -> list[Tensor]:
