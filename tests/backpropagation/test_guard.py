@@ -1,14 +1,22 @@
 """What the guard sees, and what it does then."""
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor
 
+from harness import registry
 from harness.backpropagation.guard import Counts, Fingerprints, Guard
 from harness.backpropagation.rebuilding import guarded, memory_saving, recomputed_fraction
+from harness.bijections.base import Bijection
 from harness.bijections.chain import Chain
+from harness.gradients.comparison import angle
+from harness.gradients.functions import WAYS, Gradient, WayName, autograd
+from harness.seeding import generator
 from tests.backpropagation.networks import Forgetful, assert_alike, chain, coupling, gradients
 from tests.networks import gaussian, perturb
+from tests.probing import LOSS
 
 
 def broken(wrong: float, sample: int = 0) -> tuple[Chain, Tensor, list[torch.nn.Parameter]]:
@@ -39,6 +47,35 @@ def test_an_error_below_the_tolerance_is_let_pass() -> None:
     lenient = guarded(flow, every=4, tolerance=1e-2)
     assert_alike(gradients(lenient, x, leaves), gradients(flow, x, leaves), 1e-2)
     assert lenient.recomputed == 0
+
+
+def glow(size: float) -> tuple[Bijection, dict[WayName, float]]:
+    """A perturbed Glow in float32; the angles of its gradients to autograd's in float64."""
+    choice = registry.resolve("architecture", {"name": "glow", "steps": 8})
+    flow: Bijection = registry.build("architecture", choice, (1, 8, 8), generator(0, "glow"))
+    perturb(flow, 0, size)
+    x = gaussian(32, (1, 8, 8), scale=0.3)
+    reference = flat(autograd(copy.deepcopy(flow).double(), LOSS, x))
+    found = {name: flat(way.of_batch(flow, LOSS, x.float())) for name, way in WAYS.items()}
+    angles = {name: float(angle(one, reference).rad2deg()) for name, one in found.items()}
+    return flow, angles
+
+
+def flat(gradient: Gradient) -> Tensor:
+    return torch.cat([one.flatten() for one in gradient.values()]).double()[None]
+
+
+def test_a_network_whose_inverse_has_exploded() -> None:
+    flow, degrees = glow(0.2)
+    assert not degrees["memory_saving"] < 10
+    assert degrees["guarded"] < 2 * degrees["autograd"] < 0.1
+    assert recomputed_fraction(flow, gaussian(32, (1, 8, 8), scale=0.3).float()) > 0.5
+
+
+def test_a_good_inverse_is_trusted() -> None:
+    flow, degrees = glow(0.05)
+    assert max(degrees.values()) < 1e-4
+    assert recomputed_fraction(flow, gaussian(32, (1, 8, 8), scale=0.3).float()) == 0
 
 
 def agrees(before: Tensor, after: Tensor) -> bool:
