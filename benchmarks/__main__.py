@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks import overhead, probes, results, spectra
+from benchmarks.backpropagation import compare as backpropagation
 from benchmarks.inverse import compare as inverse
 from benchmarks.sweep import compare as sweep
 from benchmarks.table import table
@@ -14,6 +15,7 @@ from benchmarks.training import compare as training
 
 GROUPS = {
     "training": training.rows,
+    "backpropagation": backpropagation.rows,
     "inverse": inverse.rows,
     "spectra": spectra.rows,
     "probes": probes.rows,

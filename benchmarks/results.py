@@ -3,8 +3,8 @@
 ===================== ==============================================================
 column                what it holds
 ===================== ==============================================================
-group                 ``training``, ``inverse``, ``spectra``, ``probes``, ``sweep``
-                      or ``overhead``
+group                 ``training``, ``backpropagation``, ``inverse``, ``spectra``,
+                      ``probes``, ``sweep`` or ``overhead``
 subject               what of innbench is measured: a pack, ``innbench run``, …
 contender             against what
 setting               flow, width and batch, or how many cells, or which g
@@ -41,7 +41,10 @@ import pyarrow.parquet as pq
 from benchmarks.machine import machine
 from benchmarks.row import Row
 
-THREADS = {"training": 1, "inverse": 1, "spectra": 1, "probes": 1, "sweep": 2, "overhead": 2}
+THREADS = {
+    **dict.fromkeys(("training", "backpropagation", "inverse", "spectra", "probes"), 1),
+    **dict.fromkeys(("sweep", "overhead"), 2),
+}
 """Of a sweep: two cells at a time with one thread each, except for the loop in turn."""
 
 SCHEMA = pa.schema(

@@ -10,15 +10,15 @@ class Row:
     """A figure of several rounds against its target.
 
     Attributes:
-        group: ``training``, ``inverse``, ``spectra``, ``probes``, ``sweep`` or
-            ``overhead``.
+        group: ``training``, ``backpropagation``, ``inverse``, ``spectra``, ``probes``,
+            ``sweep`` or ``overhead``.
         subject: What of innbench is measured.
         contender: Against what.
         setting: Of both: width and batch, or how many cells.
         members: How many networks of the subject train at once; 1 where that means nothing.
         unit: ``×``: how many times as fast the subject is, how many times fewer evaluations it
-            takes, or how many times as long as the probes; ``ms``: how much longer it takes;
-            ``s``: how long.
+            takes, or how many times as long as the probes; of ``backpropagation`` the subject
+            says of what; ``ms``: how much longer it takes; ``s``: how long.
         values: The figure of each round.
         target: What the median should reach, or ``None`` where nothing was set.
         better: Which way is better.
@@ -29,7 +29,9 @@ class Row:
         contender_parameters: Likewise: where they differ, so do the flows.
     """
 
-    group: Literal["training", "inverse", "spectra", "probes", "sweep", "overhead"]
+    group: Literal[
+        "training", "backpropagation", "inverse", "spectra", "probes", "sweep", "overhead"
+    ]
     subject: str
     contender: str
     setting: str

@@ -1,5 +1,6 @@
 """The benchmark's results as one table."""
 
+import math
 from collections.abc import Sequence
 
 from rich.table import Table
@@ -36,7 +37,9 @@ def table(rows: Sequence[Row]) -> Table:
 
 
 def figure(value: float) -> str:
-    """Two decimals below ten, one above: 1.04 and 12.3."""
+    """Two decimals below ten, one above, and above 10,000 the power: 1.04, 12.3 and 4e+10."""
+    if math.isfinite(value) and abs(value) >= 10_000:
+        return f"{value:.0e}"
     return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
 
 

@@ -19,7 +19,7 @@ from harness.provenance import provenance
 from harness.record import CellRecord, LayerMeasurement, Measurement, Status
 from harness.seeding import generator
 from harness.suite.cell import Cell
-from harness.suite.packs import branching
+from harness.suite.packs import alone
 from harness.tasks.base import Task
 from harness.training.batches import Batches
 from harness.training.compilation import Compiler
@@ -114,7 +114,7 @@ def train_cells(
     if targets is not None:
         targets = targets.to(device)
     batches = Batches(dataset, splits.train.to(device), first.training.batch_size, seeds, targets)
-    compiler = Compiler(first.training.steps, branching(first)) if compiled else None
+    compiler = Compiler(first.training.steps, alone(first)) if compiled else None
     paused = time.perf_counter()
     inputs = probe_inputs(dataset, splits, device, supervised=task.supervised)
     visits = Visits(cells, [member.flow for member in members], inputs, task.probed_loss)
@@ -197,13 +197,16 @@ async def _measurements(one: TrainedCell) -> list[Measurement]:
     steps = one.trained.steps
     scores = one.task.evaluate(one.flow, test, one.dataset, steps, *targets)
     scores += [
-        Measurement.of("training", metric, "none", cell.training.precision, count, steps, steps)
-        for metric, count in one.trained.counts.items()
+        Measurement.of(
+            "training", metric, "none", cell.training.precision, found.number, found.of, steps
+        )
+        for metric, found in one.trained.counts.items()
     ]
     subject = Subject(one.inputs, one.task.probed_loss)
     # One that diverged at the step of a visit was seen then as it is now.
     before = [found for found in visited.measurements if found.step < one.trained.steps]
-    return [*before, *scores, *await measurements(cell.probes, subject, cell.seed)]
+    probed = await measurements(cell.probes, subject, cell.seed)
+    return [*before, *scores, *probed]
 
 
 def _record(one: TrainedCell, ended: Ended[list[Measurement]]) -> CellRecord:

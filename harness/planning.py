@@ -14,7 +14,7 @@ from harness.memory.pack_size import members_that_fit
 from harness.progress import duration
 from harness.results.render import drawing
 from harness.suite.cell import Cell
-from harness.suite.packs import branching, program
+from harness.suite.packs import alone, program
 from harness.suite.plan import Plan
 from harness.training.compilation import PAYS_FROM
 
@@ -86,7 +86,7 @@ def compilation(plan: Plan) -> str:
 
 def _compiled(plan: Plan) -> int:
     long = [cell for cell in plan.to_run if cell.training.steps >= PAYS_FROM]
-    return sum(plan.compile and not branching(cell) for cell in long)
+    return sum(plan.compile and not alone(cell) for cell in long)
 
 
 def _packs(packs: tuple[tuple[Cell, ...], ...], room: Room) -> str:
@@ -129,8 +129,8 @@ def _readable(cell: Cell) -> str:
         registry.label("regularizer", regularizer),
         registry.label("dataset", cell.dataset),
     )
-    alone = branching(cell)
-    reason = f"; one by one, for its {alone} branches on data" if alone else ""
+    why = alone(cell)
+    reason = f"; one by one, for {why}" if why else ""
     return f"{', '.join(names)}, batches of {cell.training.batch_size}{reason}"
 
 

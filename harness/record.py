@@ -38,7 +38,7 @@ class Measurement:
     """One number.
 
     Attributes:
-        probe: Which probe (or ``task``) measured it.
+        probe: Which probe measured it, or ``task`` or ``training``.
         metric: Which of its numbers.
         inputs: On which inputs: ``test``, or the name of an off-distribution set, or ``none``.
         precision: In which the network ran: a key of :data:`harness.precisions.PRECISIONS`.

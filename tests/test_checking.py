@@ -97,7 +97,7 @@ def test_ones_own_factory_passes_and_is_told_what_to_do_next(innbench: Command) 
     assert said.code == 0, said.out
     assert "own_flows:good on the shape 2: " in said.out
     assert "FAIL" not in said.out
-    assert "1 of 19 · state: 9 passed" in said.err
+    assert "1 of 20 · state: 9 passed" in said.err
     assert said.err.strip().split("\n")[-1].startswith("next: innbench ")
 
 

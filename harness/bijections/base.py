@@ -3,10 +3,10 @@
 Shapes: ``B`` batch, ``D`` dimensions of a vector, ``C, H, W`` channels, height, width of an image.
 """
 
+import functools
 import math
 import sys
-from collections.abc import Iterable
-from functools import reduce
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -79,7 +79,27 @@ class Convergence(NamedTuple):
     @classmethod
     def of_all(cls, reports: "Iterable[Convergence]") -> "Convergence":
         """Of several inverses in turn, at least one."""
-        return reduce(cls.then, reports)
+        return functools.reduce(cls.then, reports)
+
+
+Differentiate = Callable[
+    [Tensor | None, Tensor | None, Sequence[Tensor]],
+    tuple[Tensor | None, Sequence[Tensor | None]],
+]
+"""``(by y, by the log-det, wanted) → (by x, by what is wanted)``; ``None`` where none depends."""
+
+
+class Rebuilt(NamedTuple):
+    """A block's input, found again from its output, and the way forward from it once more.
+
+    Attributes:
+        x: The input.
+        gradients: Of a loss, given those by the block's results: by x, and by leaves that the block
+            has used, parameters and the context.
+    """
+
+    x: Tensor
+    gradients: Differentiate
 
 
 class Bijection(nn.Module):
@@ -119,6 +139,16 @@ class Bijection(nn.Module):
         """As :meth:`inverse`, and how its iteration ended."""
         x, log_det = self.inverse(y, context)
         return x, log_det, Convergence.closed_form(y)
+
+    def rebuild(self, y: Tensor, context: Tensor | None = None) -> Rebuilt:
+        """``x = F⁻¹(y)``, and from it ``F(x)`` with a graph, for memory-saving backpropagation.
+
+        Its own where one evaluation serves both ways; whoever overrides ``forward`` or ``inverse``
+        below such a class gets this one again (:func:`rebuilt`).
+        """
+        with torch.no_grad():
+            x, _ = self.inverse(y, context)
+        return again(self, x, context)
 
     def bounds(self, box: Box | None = None) -> BiLipschitz:
         """Bounds of the Lipschitz constants, from the present weights.
@@ -161,6 +191,50 @@ class Bijection(nn.Module):
         Args:
             x: What this block is given, ``(B, …)``.
         """
+
+
+def again(block: Bijection, x: Tensor, context: Tensor | None = None) -> Rebuilt:
+    """``F(x)`` with a graph that begins at x."""
+    leaf = x.detach().requires_grad_()
+    with torch.enable_grad():
+        results = block(leaf, context)
+
+    def gradients(
+        by_y: Tensor | None, by_log_det: Tensor | None, wanted: Sequence[Tensor]
+    ) -> tuple[Tensor | None, Sequence[Tensor | None]]:
+        by_x, *rest = differentiated(results, (by_y, by_log_det), [leaf, *wanted])
+        return by_x, rest
+
+    return Rebuilt(x, gradients)
+
+
+def differentiated(
+    results: Sequence[Tensor], by: Sequence[Tensor | None], leaves: Sequence[Tensor]
+) -> Sequence[Tensor | None]:
+    """Gradients by the leaves, given those by the results; ``None`` where nothing depends."""
+    pairs = zip(results, by, strict=True)
+    used = [(one, given) for one, given in pairs if given is not None and one.requires_grad]
+    if not used:
+        return [None] * len(leaves)
+    outputs, given = zip(*used, strict=True)
+    return torch.autograd.grad(outputs, leaves, given, allow_unused=True)
+
+
+def rebuilt(block: Bijection, y: Tensor, context: Tensor | None = None) -> Rebuilt:
+    """By the block's own :meth:`Bijection.rebuild`, if that is of the map that it computes."""
+    kind = type(block)
+    rebuild = kind.rebuild if _rebuilds(kind) else Bijection.rebuild  # type: ignore[arg-type]
+    return rebuild(block, y, context)
+
+
+@functools.cache
+def _rebuilds(kind: type) -> bool:
+    """Whether its rebuild is of what it computes: a subclass may inherit that of another map."""
+    own, *others = (
+        next(one for one in kind.__mro__ if name in vars(one))
+        for name in ("rebuild", "forward", "inverse", "inverse_with_convergence")
+    )
+    return all(issubclass(own, one) for one in others)
 
 
 def sum_per_sample(x: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """A flow whose latent a head reads: what a task trains that asks more than a density."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -72,6 +74,12 @@ def with_head(flow: Bijection, head: Head | None) -> Bijection:
 def flow_of(model: Bijection) -> Bijection:
     """The flow without its head, where it has one."""
     return model.flow if isinstance(model, Headed) else model
+
+
+def rewrapped(model: Bijection, wrap: Callable[[Bijection], Bijection]) -> Bijection:
+    """The model with another flow in the flow's place; its head is the same."""
+    flow = wrap(flow_of(model))
+    return Headed(flow, model.head) if isinstance(model, Headed) else flow
 
 
 def outputs(model: Bijection, x: Tensor) -> tuple[Tensor, ...]:

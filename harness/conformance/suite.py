@@ -34,6 +34,7 @@ from harness.conformance.jacobians import linearise
 from harness.conformance.log_det import log_det, log_det_in_training
 from harness.conformance.packs import packability
 from harness.conformance.parts import Check, located
+from harness.conformance.rebuilding import gradients_of_rebuilding
 from harness.conformance.row import Row
 from harness.conformance.shapes import shapes
 from harness.conformance.training import STEPS, trained
@@ -76,6 +77,8 @@ def steps(candidate: Candidate) -> Iterator[Step]:
                 precision.bfloat16,
             ):
                 yield from _of_weights(candidate, name, make, check)
+            if not candidate.learns_inverse:
+                yield from _of_weights(candidate, name, make, gradients_of_rebuilding)
             yield "packs", _guarded("packs", partial(_packs, candidate), PERTURBED)
         # At a zero start a part has nothing to hide yet: the network as a whole will do.
         yield from _of_weights(candidate, name, make, bounds if name != AS_BUILT else whole_bounds)

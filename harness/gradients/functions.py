@@ -1,14 +1,16 @@
 """The ways in which a gradient by the parameters is computed, by name."""
 
+import functools
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from harness.backpropagation.rebuilding import MemorySaving, guarded, memory_saving
 from harness.bijections.base import Bijection
-from harness.bijections.headed import Headed, flow_of
+from harness.bijections.headed import Headed, flow_of, rewrapped
 
 Loss = Callable[..., Tensor]
 """A scalar, of a model and a batch: inputs, then their targets if the loss takes them."""
@@ -63,6 +65,18 @@ def autograd_of_samples(network: Bijection, loss: Loss, *batch: Tensor) -> Gradi
     return found
 
 
+def rebuilding(
+    wrap: Callable[[Bijection], MemorySaving], network: Bijection, loss: Loss, *batch: Tensor
+) -> Gradient:
+    """By backpropagation through activations that inverses rebuild.
+
+    Raises:
+        CannotRebuildError: The network has no such inverses.
+    """
+    found = autograd(rewrapped(network, wrap), loss, *batch)
+    return {name.removeprefix("flow."): one for name, one in found.items()}
+
+
 def of_samples(way: Way, network: Bijection, loss: Loss, *batch: Tensor) -> Gradient:
     """The gradient of each sample's own loss, ``(B, *shape)`` each.
 
@@ -101,7 +115,13 @@ def _inside(network: Bijection, weights: Mapping[str, Tensor]) -> dict[str, Tens
     return {f"{place}.{name}": weight for name, weight in weights.items()}
 
 
-REFERENCE = "autograd"
+WayName = Literal["autograd", "memory_saving", "guarded"]
+REFERENCE: WayName = "autograd"
 """The way whose gradient in float64 all others are held against."""
-WAYS: dict[str, Way] = {REFERENCE: Way(autograd, autograd_of_samples)}
-"""A new way to a gradient is one line here, and ``gradient_fidelity`` then measures it."""
+WAYS: dict[WayName, Way] = {
+    REFERENCE: Way(autograd, autograd_of_samples),
+    "memory_saving": Way(functools.partial(rebuilding, memory_saving)),
+    "guarded": Way(functools.partial(rebuilding, guarded)),
+}
+"""A new way to a gradient is a name and a line here, and ``gradient_fidelity`` can measure it."""
+assert set(WAYS) == set(get_args(WayName))  # noqa: S101 - of two lists in this file

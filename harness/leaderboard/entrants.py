@@ -154,7 +154,8 @@ def _entrants(cells: Iterable[PlannedCell | Score]) -> dict[str, Entrant]:
     for cell in cells:
         paths = sorted(varying[cell.architecture_label, cell.regularizer_label])
         own = leaves[cell.cell_id]
-        settings = ", ".join(f"{path}={own.get(path, 'unset')}" for path in paths)
+        # What a specification leaves out has its default (harness/suite/model.py, LATER).
+        settings = ", ".join(f"{path}={own.get(path, 'default')}" for path in paths)
         entrants[cell.cell_id] = Entrant(cell.architecture_label, cell.regularizer_label, settings)
     return entrants
 

@@ -129,7 +129,7 @@ def _live(cell: Cell, dataset: Dataset, task: Task, flow: Bijection, batch_size:
     batches = Batches(dataset, _made_up(dataset), batch_size, range(MEMBERS), targets)
     data = [one for one in (batches.raw, targets) if one is not None]
     known = [*flow.parameters(), *flow.buffers(), *data]
-    storages = _Storages(known)
+    storages = Storages(known)
     with torch.enable_grad(), _one_thread(), storages:
         train(members, task, batches)
     return storages.live
@@ -159,7 +159,7 @@ def _made_up_targets(dataset: Dataset) -> Tensor:
     return torch.zeros(ROWS, dataset.target_dimensions or 0)
 
 
-class _Storages(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Storages(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the storages that operations make, and their end.
 
     Args:

@@ -1,17 +1,21 @@
 """Whether gradients by the parameters can be trusted."""
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, NamedTuple
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from harness.backpropagation.rebuilding import recomputed_fraction
+from harness.backpropagation.refusal import CannotRebuildError
 from harness.bijections.base import Bijection
+from harness.bijections.headed import flow_of
 from harness.bijections.path import layers
 from harness.gradients.comparison import angle, relative_error
-from harness.gradients.functions import REFERENCE, WAYS, Gradient, Loss, of_samples
+from harness.gradients.functions import REFERENCE, WAYS, Gradient, Loss, WayName, of_samples
 from harness.precisions import (
     PRECISIONS,
     USUAL,
@@ -54,9 +58,10 @@ def groups(network: Bijection) -> list[Group]:
     return found
 
 
+Answer = TypeVar("Answer")
 Batch = tuple[Tensor, ...]
 """Inputs, then their targets where the loss takes them."""
-Named = tuple[str, PrecisionName]
+Named = tuple[WayName, PrecisionName]
 """A way to the gradient, in a precision."""
 TRUTH: Named = (REFERENCE, "float64")
 
@@ -74,20 +79,26 @@ class _Kind(NamedTuple):
         return way if self.against == TRUTH else f"{way}_against_{other}"
 
 
-def _kinds(precision: PrecisionName) -> list[_Kind]:
+def _kinds(ways: Sequence[WayName], precision: PrecisionName) -> list[_Kind]:
     """Every way against the reference, every other one also against autograd's own rounding."""
-    found = [_Kind((way, precision), TRUTH) for way in WAYS]
+    found = [_Kind((way, precision), TRUTH) for way in ways]
     if precision != "float64":
-        others = [way for way in WAYS if way != REFERENCE]
+        others = [way for way in ways if way != REFERENCE]
         found += [_Kind((way, precision), (REFERENCE, precision)) for way in others]
     return found
 
 
 def _cost(parameters: Mapping[str, Any], dimension: int, sets: int) -> int:
-    """There and back of each sample alone and in its batch, each way and precision."""
+    """There and back of each sample alone and in its batch, each way and precision.
+
+    Where activations are rebuilt, the way back has the inverse and a second way there besides. What
+    the guard says takes one more such gradient.
+    """
     samples = parameters["points"] + parameters["batches"] * parameters["batch_size"]
-    kinds = len({*parameters["precisions"], "float64"}) * len(WAYS)
-    return int(sets * samples * 2 * kinds)
+    precisions, ways = {*parameters["precisions"]}, {*parameters["ways"]}
+    plain = 2 * len({*precisions, "float64"})
+    rebuilt = 4 * len(precisions) * (len(ways - {REFERENCE}) + ("guarded" in ways))
+    return int(sets * samples * (plain + rebuilt))
 
 
 @entry(version=1, cost=_cost)
@@ -97,11 +108,13 @@ def gradient_fidelity(
     batches: Annotated[int, Field(ge=1)] = 4,
     batch_size: Annotated[int, Field(ge=1)] = 64,
     precisions: WantedPrecisions = USUAL,
+    ways: Annotated[list[WayName], Field(min_length=1)] = [REFERENCE],  # noqa: B006 - never changed
 ) -> Probe:
     """The gradient of the loss by all parameters, against autograd in float64.
 
-    Of every way to a gradient (``harness/gradients/functions.py``; now ``autograd``), of ``points``
-    single samples (``autograd_sample_…``) and of ``batches`` batches (``autograd_batch_…``):
+    Of every one of ``ways`` to a gradient: ``autograd``, ``memory_saving``, ``guarded``
+    (``harness/backpropagation``). Of ``points`` single samples (``autograd_sample_…``) and of
+    ``batches`` batches (``autograd_batch_…``):
     ``angle_degrees`` and ``relative_error``, ``‖g - r‖ / ‖r‖``, as median, 90 % quantile and worst
     over those that are finite, ``_non_finite_fraction`` of those of which a gradient is not, for
     one such sample makes its whole batch useless, and in view ``layers`` the worst of each layer's
@@ -109,8 +122,11 @@ def gradient_fidelity(
     where the loss takes targets, sets without them are ``unsupported``. Any other way than autograd
     is also held against autograd in the same precision (``…_against_autograd_…``), which rounding
     does not tell apart. Of autograd in float64 there is the fraction alone: where the reference
-    itself is lost. A network without parameters has no gradient, and nothing is measured. Cost:
-    two passes a sample, once alone and once in its batch, in every precision and in float64.
+    itself is lost. Of the guarded way there is also ``guarded_batch_recomputed_fraction``: in how
+    many of its segments of layers the inverse could not be trusted. A network whose activations
+    cannot be rebuilt has ``unsupported`` there. A network without parameters has no gradient, and
+    nothing is measured. Cost: two passes a sample, once alone and once in its batch, in every
+    precision and in float64; four by the other ways, which take single samples one by one.
     """
 
     async def probe(subject: Subject, generator: torch.Generator) -> list[Measurement]:
@@ -120,7 +136,9 @@ def gradient_fidelity(
             return []
         of_each = {way: functools.partial(_of_samples, way, subject.loss) for way in WAYS}
         of_batch = {way: functools.partial(_of_batch, way, subject.loss) for way in WAYS}
-        wanted = dict.fromkeys(("float64", *precisions))
+        kinds = [kind for precision in precisions for kind in _kinds(ways, precision)]
+        # Autograd is there to be held against, whether it is asked for or not.
+        wanted = dict.fromkeys((TRUTH, *(one for kind in kinds for one in kind)))
         sets = subject.inputs.for_loss()
         single, of_set = _first(sets, points)
         chunks = _split(single, max(1, AT_ONCE // size))
@@ -131,12 +149,11 @@ def gradient_fidelity(
             ("sample", of_each, chunks, of_set, points),
             ("batch", of_batch, whole, of_batches, batches),
         ):
-            rows: dict[_Kind, list[_Rows | None]] = {k: [] for p in precisions for k in _kinds(p)}
+            rows: dict[_Kind, list[_Rows | None]] = {kind: [] for kind in kinds}
             for batch in given:
                 found = {
-                    (way, precision): await _answered(subject, function, precision, batch)
-                    for precision in wanted
-                    for way, function in asked.items()
+                    (way, precision): await _answered(subject, asked[way], precision, *batch)
+                    for way, precision in wanted
                 }
                 for kind, of_kind in rows.items():
                     of_kind.append(_compared(found[kind.tested], found[kind.against], parts))
@@ -161,6 +178,9 @@ def gradient_fidelity(
                     ).unsupported(f"{metric}_angle_degrees_median", min(most, len(x)))
                     for name, x in without.items()
                 ]
+        if "guarded" in ways:
+            for precision in precisions:
+                measured += await _guarded(subject, precision, whole, of_batches)
         return measured
 
     return probe
@@ -170,23 +190,44 @@ def _size(network: Bijection) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
-def _of_samples(way: str, loss: Loss, network: Bijection, *batch: Tensor) -> Gradient:
+def _of_samples(way: WayName, loss: Loss, network: Bijection, *batch: Tensor) -> Gradient:
     return of_samples(WAYS[way], network, loss, *batch)
 
 
-def _of_batch(way: str, loss: Loss, network: Bijection, *batch: Tensor) -> Gradient:
+def _of_batch(way: WayName, loss: Loss, network: Bijection, *batch: Tensor) -> Gradient:
     found = WAYS[way].of_batch(network, loss, *batch)
     return {name: one.unsqueeze(0) for name, one in found.items()}
 
 
+async def _guarded(
+    subject: Subject, precision: PrecisionName, batches: Sequence[Batch], places: dict[str, slice]
+) -> list[Measurement]:
+    """How often the guard did not trust an inverse."""
+    metric, measured = "guarded_batch_recomputed_fraction", []
+    found = [await _answered(subject, _recomputed, precision, x) for x, *_ in batches]
+    for name, place in places.items():
+        summary = Summary("gradient_fidelity", name, precision, subject.inputs.step)
+        fractions = [float(one) for one in found[place] if one is not None]
+        count = place.stop - place.start
+        if len(fractions) < count:
+            measured.append(summary.unsupported(metric, count))
+        else:
+            measured.append(summary.one(metric, statistics.fmean(fractions), count))
+    return measured
+
+
+def _recomputed(network: Bijection, x: Tensor) -> Tensor:
+    return torch.tensor([recomputed_fraction(flow_of(network), x)])
+
+
 async def _answered(
-    subject: Subject, function: Callable[..., Gradient], precision: PrecisionName, batch: Batch
-) -> Gradient | None:
+    subject: Subject, function: Callable[..., Answer], precision: PrecisionName, *batch: Tensor
+) -> Answer | None:
     dtype = PRECISIONS[precision].dtype
     given = [one.to(dtype) if one.is_floating_point() else one for one in batch]
     try:
         return await subject.ask(function, precision, *given, with_head=True)
-    except UnsupportedError:
+    except (UnsupportedError, CannotRebuildError):
         return None
 
 
@@ -272,4 +313,6 @@ def _compared(u: Gradient | None, v: Gradient | None, parts: list[Group]) -> _Ro
 
 
 def _flat(gradient: Gradient, names: tuple[str, ...]) -> Tensor:
-    return torch.cat([gradient[name].flatten(1).double() for name in names], 1)
+    # Not flatten(1): a parameter may be a single number.
+    found = (gradient[name] for name in names)
+    return torch.cat([one.reshape(len(one), -1).double() for one in found], 1)

@@ -77,6 +77,8 @@ class Entry:
         refuses: Says why a combination is impossible, or ``None``.
         branches: Directions of an architecture that branch on data, so that no pack can run them.
         uses: Directions that a training step takes for a task or a regularizer.
+        needs_graph: Of a regularizer: it looks at activations within a network, or differentiates
+            twice, which is not for gradients that keep no graph.
         learns_inverse: Whether an architecture's inverse is a network of its own, to be trained.
         presets: Name → parameters, each one value: settings of a paper, by name.
         cost: Of a probe: how many passes of one input through the network it takes, forward or
@@ -94,6 +96,7 @@ class Entry:
     branches: tuple[Direction, ...]
     uses: tuple[Direction, ...]
     learns_inverse: bool
+    needs_graph: bool
     presets: Presets
     cost: Cost | None
     summary: str
@@ -115,13 +118,15 @@ def entry(
     branches: tuple[Direction, ...] = (),
     uses: tuple[Direction, ...] = ("forward",),
     learns_inverse: bool = False,
+    needs_graph: bool = False,
     presets: Presets | None = None,
     cost: Cost | None = None,
 ) -> Callable[[Factory], Factory]:
     """Mark a factory as an entry; see :class:`Entry`."""
 
     def mark(factory: Factory) -> Factory:
-        marks = (version, refuses, branches, uses, learns_inverse, presets or {}, cost)
+        flags = (learns_inverse, needs_graph)
+        marks = (version, refuses, branches, uses, flags, presets or {}, cost)
         factory.__innbench_entry__ = marks  # type: ignore[attr-defined]
         return factory
 
@@ -135,7 +140,7 @@ def described(axis: str, name: str, factory: Any, origin: str) -> Entry:
         TypeError: It is not marked, or has a parameter whose name means something else.
     """
     try:
-        version, refuses, branches, uses, learns_inverse, presets, cost = factory.__innbench_entry__
+        version, refuses, branches, uses, flags, presets, cost = factory.__innbench_entry__
     except AttributeError:
         message = f"{factory!r} is not marked with @harness.registry.entry(version=…)"
         raise TypeError(message) from None
@@ -159,5 +164,6 @@ def described(axis: str, name: str, factory: Any, origin: str) -> Entry:
     )
     model = create_model(name, __config__=strict, **fields)
     summary = (inspect.getdoc(factory) or "").split("\n")[0]
-    marks = (refuses, branches, uses, learns_inverse, presets, cost)
+    learns_inverse, needs_graph = flags
+    marks = (refuses, branches, uses, learns_inverse, needs_graph, presets, cost)
     return Entry(axis, name, version, factory, model, *marks, summary, origin)

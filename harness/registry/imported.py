@@ -136,6 +136,7 @@ def imported_entry(path: str) -> Entry:
         branches=("forward", "inverse"),
         uses=("forward",),
         learns_inverse=False,
+        needs_graph=False,
         presets={},
         cost=None,
         summary=summary,

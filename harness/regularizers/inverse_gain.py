@@ -37,7 +37,7 @@ class InverseGain:
         return ((gain - math.log(self.most)) ** 2).mean()
 
 
-@entry(version=1, refuses=refuses_iterations, uses=("forward", "inverse"))
+@entry(version=1, refuses=refuses_iterations, uses=("forward", "inverse"), needs_graph=True)
 def inverse_gain(
     *,
     weight: Annotated[float, Field(ge=0)] = 1e-2,

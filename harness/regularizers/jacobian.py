@@ -36,7 +36,7 @@ class Jacobian:
         return (sum_per_sample(forward**2) + sum_per_sample(inverse**2)).mean()
 
 
-@entry(version=1, refuses=refuses_iterations, uses=("forward", "inverse"))
+@entry(version=1, refuses=refuses_iterations, uses=("forward", "inverse"), needs_graph=True)
 def jacobian(
     *,
     weight: Annotated[float, Field(ge=0)] = 1e-3,

@@ -61,7 +61,7 @@ def _refuses(combination: Combination) -> str | None:
     return f"log_scale has nothing to penalise: {name} has no affine coupling with these parameters"
 
 
-@entry(version=1, refuses=_refuses)
+@entry(version=1, refuses=_refuses, needs_graph=True)
 def log_scale(
     *,
     weight: Annotated[float, Field(ge=0)] = 1e-3,

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from harness.errors import Key, Problem
 from harness.registry import BUILT_IN, get, resolve
+from harness.suite.backpropagation import refusal
 from harness.suite.cell import Cell
 from harness.suite.choices import MAX_CELLS, Placed, distinct, settle, settle_as_is
 from harness.suite.document import Document
@@ -191,6 +192,7 @@ class _Expansion:
     ) -> tuple[Cell, ...]:
         applied: dict[tuple[int, ...], tuple[Training, ...]] = {}
         cells: list[Cell] = []
+        told: dict[tuple[Key, str], None] = {}
         measured = tuple(probe.choice for probe in probes)
         for point in points:
             which = tuple(i for i, (rule, _) in enumerate(overrides) if _matches(rule, point))
@@ -205,10 +207,16 @@ class _Expansion:
             if len(cells) + len(applied[which]) > MAX_CELLS:
                 return self._too_many(("grid",), len(cells) + len(applied[which]))
             chosen = {axis: one.choice for axis, one in point.combo.items()}
-            cells += [
+            made = [
                 Cell(**chosen, probes=measured, training=training, seed=point.seed)
                 for training in applied[which]
             ]
+            cells += made
+            last = [i for i in which if "backpropagation" in overrides[i][1]][-1:]
+            key: Key = ("overrides", *last, "training") if last else ("training",)
+            told |= {((*key, "backpropagation"), why): None for why in map(refusal, made) if why}
+        for key, why in told:
+            self._add(key, why)
         return tuple(cells)
 
 

@@ -7,9 +7,11 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    SerializerFunctionWrapHandler,
     StringConstraints,
     Tag,
     field_validator,
+    model_serializer,
 )
 from pydantic_core import PydanticCustomError
 
@@ -28,6 +30,11 @@ class _Strict(BaseModel):
     )
 
 
+LATER = ("backpropagation", "non_finite")
+"""Training settings that came later: at their defaults they are no part of a cell's identity, so
+that cells keep the ids that they had before."""
+
+
 class Training(_Strict):
     """How a cell is trained: part of its identity.
 
@@ -42,6 +49,8 @@ class Training(_Strict):
         precision: Floating-point type of weights and inputs.
         non_finite: A step whose loss or gradient is not finite ``end``s training, as diverged, or
             is left out: ``skip``. Stored only where it says so, for cells had ids before it was.
+        backpropagation: ``autograd`` keeps all activations, ``memory_saving`` rebuilds them by
+            the inverse, ``guarded`` too, but recomputes what the inverse gets wrong.
     """
 
     steps: int = Field(300, ge=0, le=10**9, description="Optimiser steps; 0 trains nothing.")
@@ -61,10 +70,21 @@ class Training(_Strict):
         "float32", description="Floating-point type of weights and inputs."
     )
     non_finite: Literal["end", "skip"] = Field(
-        "end",
-        description="What a step that is not finite does: end training, or skip that step.",
-        exclude_if=lambda value: value == "end",
+        "end", description="What a step that is not finite does: end training, or skip that step."
     )
+    backpropagation: Literal["autograd", "memory_saving", "guarded"] = Field(
+        "autograd",
+        description="autograd keeps activations, memory_saving rebuilds them, guarded checks them.",
+    )
+
+    @model_serializer(mode="wrap")
+    def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the :data:`LATER` settings that have their defaults."""
+        content: dict[str, Any] = handler(self)
+        for name in LATER:
+            if content.get(name) == type(self).model_fields[name].default:
+                del content[name]
+        return content
 
 
 class Resources(_Strict):

@@ -45,6 +45,14 @@ def branching(cell: Cell) -> str | None:
     return next((direction for direction in branches if direction in used), None)
 
 
+def alone(cell: Cell) -> str | None:
+    """Why a training step of the cell cannot be vectorised or compiled, or ``None``."""
+    if cell.training.backpropagation != "autograd":
+        return "its activations are rebuilt layer by layer"
+    direction = branching(cell)
+    return f"its {direction} branches on data" if direction else None
+
+
 def packs(cells: Iterable[Cell], size: PackSize, slots: int) -> tuple[tuple[Cell, ...], ...]:
     """Groups of cells that one worker trains together, in the order of their first cells.
 
@@ -60,7 +68,7 @@ def packs(cells: Iterable[Cell], size: PackSize, slots: int) -> tuple[tuple[Cell
     most = 1 if size == "off" else int(size)
     groups: dict[str, list[Cell]] = defaultdict(list)
     for cell in cells:
-        groups[cell.id if branching(cell) else program(cell)].append(cell)
+        groups[cell.id if alone(cell) else program(cell)].append(cell)
     return tuple(tuple(pack) for group in groups.values() for pack in parts(group, most))
 
 

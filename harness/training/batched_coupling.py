@@ -6,7 +6,7 @@ from torch import Tensor
 
 from harness.bijections.coupling.coupling import Coupling
 from harness.bijections.coupling.splits import Alternating, Halves
-from harness.bijections.transformers.elementwise import Transformer
+from harness.bijections.transformers.differentiation import has_gradients
 from harness.training.batched_layers import Layer
 from harness.training.perceptron import BatchedPerceptron
 
@@ -48,13 +48,3 @@ def runs_together(coupling: Coupling) -> bool:
     # Not isinstance: a subclass may show its conditioner something else.
     usual = type(coupling.parts) in (Halves, Alternating) and not coupling.context
     return usual and has_gradients(coupling.transformer)
-
-
-def has_gradients(transformer: Transformer) -> bool:
-    """Whether gradients are written by hand for just what it computes."""
-    gradients, forward = (
-        next(one for one in type(transformer).__mro__ if name in vars(one))
-        for name in ("gradients", "forward")
-    )
-    # A subclass with a forward of its own inherits the gradients of another one.
-    return gradients is not Transformer and issubclass(gradients, forward)

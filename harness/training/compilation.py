@@ -42,7 +42,7 @@ class Compiler:
 
     Args:
         steps: How often a step will be taken; nothing is compiled below :data:`PAYS_FROM`.
-        branches: In which direction a step branches on data, if it does: it is not compiled then.
+        alone: Why a step cannot be one program, if it cannot: it is not compiled then.
 
     Attributes:
         programs: How many steps are compiled.
@@ -50,10 +50,10 @@ class Compiler:
         note: Why a step was left as it is, in one sentence; empty where none was.
     """
 
-    def __init__(self, steps: int, branches: str | None = None) -> None:
+    def __init__(self, steps: int, alone: str | None = None) -> None:
         self.programs, self.seconds, self.note = 0, 0.0, ""
-        if branches:
-            self.note = f"not compiled: the {branches} direction branches on data"
+        if alone:
+            self.note = f"not compiled: {alone}"
         elif steps < PAYS_FROM:
             self.note = f"not compiled: it pays from {PAYS_FROM} steps on, and these are {steps}"
         self._wanted = not self.note

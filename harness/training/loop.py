@@ -1,15 +1,18 @@
 """The training loop, the same for every task, architecture and regularizer."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from harness.backpropagation.guard import Counts
+from harness.backpropagation.rebuilding import MemorySaving, guarded, memory_saving
 from harness.bijections.base import Bijection
+from harness.bijections.headed import flow_of, rewrapped
 from harness.bijections.statistics import updated
 from harness.record import CurvePoint, Status
 from harness.regularizers.base import Regularizer
@@ -23,6 +26,13 @@ from harness.training.optimizer import Optimizer, clip, norms, schedule_factor
 from harness.training.stack import Stack
 
 
+class Count(NamedTuple):
+    """How many, and of how many."""
+
+    number: int
+    of: int
+
+
 @dataclass(frozen=True)
 class Trained:
     """How the training of one network ended.
@@ -34,13 +44,14 @@ class Trained:
         curve: At each logged step the task's loss, the penalty before its weight where it is
             applied, the norm of the whole gradient, the learning rate, and where steps that are
             not finite are skipped, how many were until then.
-        counts: What was counted on the way, by name, where the settings ask for it.
+        counts: By name, where the settings ask for it: ``skipped_steps``, of the steps, and
+            ``recomputed_segments``, in which the inverse was not trusted, of all.
     """
 
     status: Status
     steps: int
     curve: tuple[CurvePoint, ...]
-    counts: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, Count] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -130,11 +141,29 @@ def _is_finite(flow: Bijection) -> bool:
     return all(bool(one.isfinite().all()) for one in moved)
 
 
+BACKPROPAGATIONS: dict[str, Callable[[Bijection], Bijection]] = {
+    "autograd": lambda flow: flow,
+    "memory_saving": memory_saving,
+    "guarded": guarded,
+}
+
+
+def _differentiated(member: Member) -> Bijection:
+    """A member's network, with the way to its gradient that its settings name."""
+    return rewrapped(member.flow, BACKPROPAGATIONS[member.settings.backpropagation])
+
+
+def _counts(flow: Bijection) -> Counts | None:
+    flow = flow_of(flow)
+    return flow.counts if isinstance(flow, MemorySaving) else None
+
+
 @dataclass
 class _Log:
     """The curve of one member, and how it ended once it has."""
 
     rate: float
+    guarded: Counts | None = None
     curve: list[CurvePoint] = field(default_factory=list)
     skipped: int | None = None
     ended: Trained | None = None
@@ -146,7 +175,12 @@ class _Log:
             self.curve.append(CurvePoint(step, "skipped_steps", self.skipped))
 
     def end(self, status: Status, step: int) -> None:
-        counts = {} if self.skipped is None else {"skipped_steps": self.skipped}
+        counts = {}
+        if self.skipped is not None:
+            counts["skipped_steps"] = Count(self.skipped, step)
+        if self.guarded is not None:
+            found = self.guarded
+            counts["recomputed_segments"] = Count(found.recomputed, found.segments)
         self.ended = Trained(status, step, tuple(self.curve), counts)
 
 
@@ -234,7 +268,8 @@ def train(
         visitor: Sees the networks between steps, if there is one; no number depends on it.
 
     Raises:
-        ValueError: The network does not keep its contract (:func:`check_calls`).
+        ValueError: The network does not keep its contract (:func:`check_calls`), or cannot be
+            trained without its activations.
     """
     settings, regularizer = members[0].settings, members[0].regularizer
     dtype = getattr(torch, settings.precision)
@@ -243,7 +278,8 @@ def train(
         member.flow.to(dtype).train()
         member.flow.initialize(x)
     check_calls(members[0].flow, first[0][-1][:16])
-    stack = Stack([member.flow for member in members])
+    trained = [_differentiated(member) for member in members]
+    stack = Stack(trained)
     optimizer = Optimizer(stack, [member.settings for member in members])
     noise = [generator(member.seed, "regularizer") for member in members]
     chance = [generator(member.seed, "task") for member in members]
@@ -251,7 +287,10 @@ def train(
     weights = stack.parameters.new_tensor([member.regularizer.weight for member in members])
     largest = [member.settings.gradient_clip or math.inf for member in members]
     skips = settings.non_finite == "skip"
-    logs = [_Log(one.settings.learning_rate, skipped=0 if skips else None) for one in members]
+    logs = [
+        _Log(one.settings.learning_rate, _counts(flow), skipped=0 if skips else None)
+        for one, flow in zip(members, trained, strict=True)
+    ]
 
     given = len(first) + len(task.draw(first[0][0], torch.Generator()))
     plain, penalized = _steps(stack, task, regularizer, weights, given)

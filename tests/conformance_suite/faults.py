@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from harness.bijections.base import Bijection, BiLipschitz, Convergence
+from harness.bijections.base import Bijection, BiLipschitz, Convergence, Rebuilt, again
 from harness.bijections.box import Box
 from harness.bijections.chain import Chain
 from harness.bijections.coupling.coupling import Coupling
@@ -141,6 +141,20 @@ class Unlearnable(ActNorm):
         return y, self.part * log_det + (1 - self.part) * log_det.detach()
 
 
+class WrongRebuild(Coupling):
+    """Right in every direction; what it rebuilds for a gradient is its output, or lacks a term."""
+
+    def __init__(self, generator: torch.Generator, *, inverts: bool) -> None:
+        super().__init__(1, Affine(Exponential()), mlp(1, 2, 8, 1, generator))
+        self.inverts = inverts
+
+    def rebuild(self, y: Tensor, context: Tensor | None = None) -> Rebuilt:
+        if not self.inverts:
+            return again(self, y, context)
+        found = super().rebuild(y, context)
+        return found._replace(gradients=lambda by_y, _, wanted: found.gradients(by_y, None, wanted))
+
+
 class LostFlag(ActNorm):
     """Initialised by the first batch it sees, which only an attribute remembers."""
 
@@ -254,6 +268,16 @@ FAULTS: dict[str, tuple[Factory, str, str]] = {
         beside(lambda generator: InTraining(generator, shared=False)),
         "gradient of the log-det against differences, forward, in training mode",
         r"along a direction it is .*, and a difference .* in parts\.2 \(InTraining\)",
+    ),
+    "activations that are rebuilt without an inverse": (
+        beside(lambda generator: WrongRebuild(generator, inverts=False)),
+        "memory-saving gradient",
+        r"it differs from autograd's by .* in parts\.2 \(WrongRebuild\)",
+    ),
+    "activations without a gradient of the log-det": (
+        beside(lambda generator: WrongRebuild(generator, inverts=True)),
+        "guarded gradient",
+        r"by parts\.2\..* it differs from autograd's",
     ),
     "inverse that converges as built only": (
         beside(Impatient),

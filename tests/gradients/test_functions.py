@@ -11,7 +11,7 @@ from harness.bijections.base import Bijection, BiLipschitz
 from harness.bijections.box import Box
 from harness.bijections.headed import flow_of, with_head
 from harness.bijections.linear.actnorm import ActNorm
-from harness.gradients.functions import WAYS, of_samples
+from harness.gradients.functions import WAYS, WayName, of_samples
 from harness.seeding import generator
 from harness.tasks.classification import ClassifierHead
 from tests.networks import gaussian
@@ -35,7 +35,7 @@ class Branching(Bijection):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_of_a_diagonal_map(way: str) -> None:
+def test_of_a_diagonal_map(way: WayName) -> None:
     # -log p = Σ z²/2 - Σ s with z = eˢ (x + b): by s it is z² - 1, and by b it is eˢ z.
     norm = ActNorm(3).double()
     with torch.no_grad():
@@ -53,7 +53,7 @@ def test_of_a_diagonal_map(way: str) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_of_a_flow_under_a_head(way: str) -> None:
+def test_of_a_flow_under_a_head(way: WayName) -> None:
     """By the flow's parameters alone, each sample with its own target."""
     task = registry.build("task", registry.resolve("task", "classification"))
     head = ClassifierHead(3, 4, generator(0, "head"))

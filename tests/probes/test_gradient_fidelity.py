@@ -15,6 +15,7 @@ from harness.bijections.linear.permutation import Permutation
 from harness.gradients.functions import WAYS, Loss, Way, autograd
 from harness.record import LayerMeasurement, Measurement, NumberStatus
 from harness.seeding import generator
+from tests.backpropagation.networks import Forgetful
 from tests.networks import gaussian
 from tests.probing import inputs_in_a_cube, probed
 
@@ -84,15 +85,15 @@ def _negative_in_the_last(flow: Bijection, loss: Loss, x: Tensor) -> Mapping[str
 
 
 def test_another_way_is_held_against_both(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(WAYS, "turned", Way(_turned))
-    found, _ = measure(flow_of_three(), {"test": gaussian(16, (3,)).float()})
+    monkeypatch.setitem(WAYS, "guarded", Way(_turned))
+    found, _ = measure(flow_of_three(), {"test": gaussian(16, (3,)).float()}, ways=["guarded"])
     for what in ("sample", "batch"):
-        exact = found[f"turned_{what}_angle_degrees_median", "test", "float64"].value
+        exact = found[f"guarded_{what}_angle_degrees_median", "test", "float64"].value
         assert exact == pytest.approx(math.degrees(1e-6), rel=1e-6)
-        against = f"turned_against_autograd_{what}"
+        against = f"guarded_against_autograd_{what}"
         same = found[f"{against}_angle_degrees_worst_finite", "test", "float32"].value
         assert same == pytest.approx(math.degrees(1e-6), rel=1e-3)
-        rounded = found[f"turned_{what}_angle_degrees_median", "test", "float32"].value
+        rounded = found[f"guarded_{what}_angle_degrees_median", "test", "float32"].value
         assert rounded != same
         error = found[f"{against}_relative_error_median", "test", "float32"].value
         assert error == pytest.approx(1, abs=1e-4)
@@ -100,17 +101,61 @@ def test_another_way_is_held_against_both(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_layers_tell_where_a_gradient_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(WAYS, "wrong", Way(_negative_in_the_last))
-    _, layers = measure(flow_of_three(), {"test": gaussian(16, (3,)).float()})
+    monkeypatch.setitem(WAYS, "guarded", Way(_negative_in_the_last))
+    _, layers = measure(
+        flow_of_three(), {"test": gaussian(16, (3,)).float()}, ways=["autograd", "guarded"]
+    )
     degrees = {
         (m.layer, m.block, m.metric): m.value
         for m in layers
-        if m.precision == "float64" and "wrong" in m.metric and "angle" in m.metric
+        if m.precision == "float64" and "guarded" in m.metric and "angle" in m.metric
     }
     for what in ("sample", "batch"):
-        metric = f"wrong_{what}_angle_degrees_worst_finite"
+        metric = f"guarded_{what}_angle_degrees_worst_finite"
         assert degrees[0, "ActNorm", metric] < 1e-5
         assert degrees[2, "ActNorm", metric] == pytest.approx(180)
+
+
+def test_a_guard_sees_what_the_inverse_gets_wrong() -> None:
+    norms = [ActNorm(6) for _ in range(4)]
+    flow = Chain([norms[0], norms[1], Forgetful(1.0).float(), norms[2], norms[3]])
+    ways = ["memory_saving", "guarded"]
+    found, _ = measure(flow, {"test": gaussian(16, (6,)).float()}, ways=ways)
+    value = {key: m.value for key, m in found.items()}
+    for what in ("sample", "batch"):
+        for against in ("", "_against_autograd"):
+            metric = f"{against}_{what}_angle_degrees_worst_finite"
+            assert value[f"memory_saving{metric}", "test", "float32"] > 1
+            assert value[f"guarded{metric}", "test", "float32"] < 1e-3
+    assert value["guarded_batch_recomputed_fraction", "test", "float32"] == 1
+    assert found["guarded_batch_recomputed_fraction", "test", "float64"].count == 4
+    assert not any(metric.startswith("autograd") for metric, *_ in found)
+
+
+def test_what_cannot_be_rebuilt_is_unsupported() -> None:
+    choice = registry.resolve("architecture", {"name": "free_form", "width": 4})
+    flow = registry.build("architecture", choice, (3,), generator(0, "free"))
+    ways = ["autograd", "memory_saving", "guarded"]
+    found, _ = measure(flow, {"test": gaussian(4, (3,)).float()}, ways=ways, batches=1)
+    for metric in (
+        "memory_saving_sample_angle_degrees_median",
+        "guarded_batch_recomputed_fraction",
+    ):
+        assert found[metric, "test", "float32"].status is NumberStatus.UNSUPPORTED
+    assert found["autograd_batch_angle_degrees_median", "test", "float32"].value < 1e-2
+
+
+def test_other_ways_cost_more() -> None:
+    def cost(*ways: str) -> int:
+        choice = registry.resolve("probe", {"name": "gradient_fidelity", "ways": list(ways)})
+        passes = registry.get("probe", "gradient_fidelity").cost
+        assert passes is not None
+        return passes(choice.parameters, 3, 1)
+
+    samples = 16 + 4 * 64
+    assert cost("autograd") == samples * 2 * 2
+    assert cost("memory_saving") == samples * (2 * 2 + 4 * 2)
+    assert cost("autograd", "memory_saving", "guarded") == samples * (2 * 2 + 4 * 2 * 3)
 
 
 def test_a_precision_that_there_is_not_says_so() -> None:

@@ -118,6 +118,7 @@ DECIDING: dict[str, object] = {
     "training log_every": Training(log_every=11),
     "training precision": Training(precision="float64"),
     "training non_finite": Training(non_finite="skip"),
+    "training backpropagation": Training(backpropagation="guarded"),
 }
 
 

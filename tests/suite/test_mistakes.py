@@ -59,7 +59,7 @@ SAID = """
 20: training.batch_size: should not be empty
 20: training.learning_rate[1]: 0.001 is given twice
 20: training.learning_rate[2]: should be greater than 0; got -2
-20: training.lr: unknown key; allowed: batch_size, …
+20: training.lr: unknown key; allowed: backpropagation, batch_size, …
 20: training.steps: should be a valid integer; got 300.5
 22: overrides[0].match.seeed: unknown key; … did you mean 'seed'?
 22: overrides[0].training.steps: should be a valid integer; got 'yes'

@@ -115,13 +115,13 @@ def test_what_branches_on_data_runs_as_it_is() -> None:
 
 
 def test_what_says_that_it_branches_is_not_even_tried() -> None:
-    compiler = Compiler(ENOUGH, "inverse")
+    compiler = Compiler(ENOUGH, "its inverse branches on data")
 
     def step(x: Tensor) -> tuple[Tensor, ...]:
         return (x.sin(),)
 
     assert compiler.compile(step, torch.ones(3)) is step
-    assert compiler.note == "not compiled: the inverse direction branches on data"
+    assert compiler.note == "not compiled: its inverse branches on data"
     assert compiler.seconds == 0
 
 

@@ -127,7 +127,7 @@ def test_a_loss_gets_targets_then_draws_and_lost_steps_are_left_out(
             torch.randn(8, 2, generator=source)
         assert any(lost) == bool(odds)
         assert (one.status, one.steps) == (Status.OK, training.steps)
-        assert one.counts == {"skipped_steps": sum(lost)}
+        assert one.counts == {"skipped_steps": (sum(lost), training.steps)}
         shown = {p.step: p.value for p in one.curve if p.metric == "skipped_steps"}
         assert shown == {step: sum(lost[: step + 1]) for step in range(training.steps)}
         losses = {p.step: p.value for p in one.curve if p.metric == "loss"}
@@ -148,7 +148,7 @@ def test_weights_that_are_lost_are_a_divergence_however_many_steps_are_skipped()
     _, (ended,) = run((0,), Noisy(), Pull(), training)
     assert ended.status is Status.DIVERGED
     assert ended.steps == 4
-    assert ended.counts == {"skipped_steps": 3}
+    assert ended.counts == {"skipped_steps": (3, 4)}
 
 
 def test_skipped_steps_are_stored_where_steps_may_be_skipped() -> None:

@@ -19,10 +19,10 @@ from harness.bijections.linear.permutation import Permutation
 from harness.bijections.scale_maps.exponentials import Exponential
 from harness.bijections.scale_maps.sigmoids import BoundedSigmoid, Sigmoid
 from harness.bijections.shape.reshape import Squeeze
+from harness.bijections.transformers.differentiation import has_gradients
 from harness.bijections.transformers.elementwise import Additive, Affine, Transformer
 from harness.bijections.transformers.volume_preserving import VolumePreserving
 from harness.seeding import generator
-from harness.training.batched_coupling import has_gradients
 from harness.training.stack import Stack
 from tests.bijections.test_scale_maps import MAPS
 

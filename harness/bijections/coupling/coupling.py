@@ -1,15 +1,24 @@
 """Coupling, written once: a split, a conditioner and an elementwise transformer."""
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from harness.bijections.base import Bijection, BiLipschitz, Convergence, sum_per_sample
+from harness.bijections.base import (
+    Bijection,
+    BiLipschitz,
+    Convergence,
+    Rebuilt,
+    differentiated,
+    sum_per_sample,
+)
 from harness.bijections.box import Box
 from harness.bijections.coupling.networks import Conditioner
 from harness.bijections.coupling.splits import Halves, Split
 from harness.bijections.given import check_context, check_least
+from harness.bijections.transformers.differentiation import by_autograd, by_hand, has_gradients
 from harness.bijections.transformers.elementwise import Transformer
 
 
@@ -95,6 +104,34 @@ class Coupling(Bijection):
         h = self._condition(kept, changed, context)
         changed, log_derivative, report = self.transformer.inverse_with_convergence(changed, h)
         return self.join(kept, changed), sum_per_sample(log_derivative), report
+
+    def rebuild(self, y: Tensor, context: Tensor | None = None) -> Rebuilt:
+        """The kept part is there, and one evaluation of the conditioner serves both ways.
+
+        The transformer is differentiated by hand where it can be.
+        """
+        kept, changed = (part.detach() for part in self.split(y))
+        kept.requires_grad_()
+        with torch.enable_grad():
+            h = self._condition(kept, changed, context)
+        with torch.no_grad():
+            before, _ = self.transformer.inverse(changed, h)
+        through = by_hand if has_gradients(self.transformer) else by_autograd
+        differentiate = through(self.transformer, before, h)
+
+        def gradients(
+            by_y: Tensor | None, by_log_det: Tensor | None, wanted: Sequence[Tensor]
+        ) -> tuple[Tensor | None, Sequence[Tensor | None]]:
+            if by_y is None and by_log_det is None:
+                return None, [None] * len(wanted)
+            by_kept, by_changed = self.split(torch.zeros_like(y) if by_y is None else by_y)
+            by_log_det = y.new_zeros(len(y)) if by_log_det is None else by_log_det
+            by_before, by_h = differentiate(by_changed, by_log_det)
+            further, *rest = differentiated([h], [by_h], [kept, *wanted])
+            by_kept = by_kept if further is None else by_kept + further
+            return self.join(by_kept, by_before), rest
+
+        return Rebuilt(self.join(kept.detach(), before), gradients)
 
     def scales(self, x: Tensor, context: Tensor | None = None) -> Tensor | None:
         kept, changed = self.split(x)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from harness.bijections.base import Bijection, BiLipschitz, Convergence
+from harness.bijections.base import Bijection, BiLipschitz, Convergence, Rebuilt, rebuilt
 from harness.bijections.box import Box
 
 
@@ -73,6 +73,21 @@ class Beside(Bijection):
         finished, y = self._apart(y, self.after)
         x, log_det, report = self.bijection.inverse_with_convergence(y, context)
         return torch.cat([finished, x.flatten(1)], dim=1), log_det, report
+
+    def rebuild(self, y: Tensor, context: Tensor | None = None) -> Rebuilt:
+        finished, after = self._apart(y, self.after)
+        inside = rebuilt(self.bijection, after, context)
+
+        def gradients(
+            by_y: Tensor | None, by_log_det: Tensor | None, wanted: Sequence[Tensor]
+        ) -> tuple[Tensor | None, Sequence[Tensor | None]]:
+            given = torch.zeros_like(y) if by_y is None else by_y
+            by_finished, by_after = self._apart(given, self.after)
+            by_before, rest = inside.gradients(by_after, by_log_det, wanted)
+            by_before = torch.zeros_like(inside.x) if by_before is None else by_before
+            return torch.cat([by_finished, by_before.flatten(1)], dim=1), rest
+
+        return Rebuilt(torch.cat([finished, inside.x.flatten(1)], dim=1), gradients)
 
     def bounds(self, box: Box | None = None) -> BiLipschitz:
         """``max(1, Lip)`` both ways: a block diagonal map."""

@@ -1,0 +1,1 @@
+"""Backpropagation without the memory of activations."""

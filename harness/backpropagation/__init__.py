@@ -1,0 +1,1 @@
+"""Gradients whose activations are rebuilt by the inverse rather than kept."""
