@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.bijections.base import Bijection
+from harness.bijections.given import in_precision
 from harness.bijections.path import layers
 from harness.gradients.comparison import angle, relative_error
 from harness.gradients.functions import REFERENCE, WAYS, Gradient, Loss, of_samples
@@ -182,8 +183,7 @@ def _of_batch(way: str, loss: Loss, network: Bijection, *batch: Tensor) -> Gradi
 async def _answered(
     subject: Subject, function: Callable[..., Gradient], precision: PrecisionName, batch: Batch
 ) -> Gradient | None:
-    dtype = PRECISIONS[precision].dtype
-    given = [one.to(dtype) if one.is_floating_point() else one for one in batch]
+    given = in_precision(PRECISIONS[precision].dtype, batch)
     try:
         return await subject.ask(function, precision, *given, with_head=True)
     except UnsupportedError:

@@ -247,6 +247,7 @@ def test_a_task_with_a_head_leaves_the_flow_to_the_probes() -> None:
     assert blocks
     assert not any("head" in block.lower() for block in blocks.values())
     assert flow_of(trained.flow) is not trained.flow
+    assert not any(module.training for module in trained.flow.modules())
 
 
 REFUSED = {
