@@ -59,7 +59,8 @@ class Noisy(ActNorm):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         y, log_det = super().forward(x)
-        return nn.functional.dropout(y, training=self.training), log_det
+        # No dropout: of four entries it leaves out the same ones twice in one of 16 runs.
+        return y + torch.rand_like(y), log_det
 
 
 @pytest.mark.parametrize(
