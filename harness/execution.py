@@ -8,6 +8,7 @@ import torch
 
 from harness import registry
 from harness.bijections.base import Bijection
+from harness.bijections.given import in_precision
 from harness.bijections.headed import outputs, with_head
 from harness.datasets.base import Dataset, Splits
 from harness.datasets.off_distribution import off_distribution
@@ -191,9 +192,7 @@ async def _measurements(one: TrainedCell) -> list[Measurement]:
         raise visited.error
     # Probes state their own precisions; the weights they start from are float32's or float64's.
     dtype = getattr(torch, cell.training.precision)
-    test, *targets = (
-        one.to(dtype) if one.is_floating_point() else one for one in one.inputs.for_loss()["test"]
-    )
+    test, *targets = in_precision(dtype, one.inputs.for_loss()["test"])
     steps = one.trained.steps
     scores = one.task.evaluate(one.flow, test, one.dataset, steps, *targets)
     scores += [

@@ -36,6 +36,12 @@ GOLDEN: dict[str, tuple[float, float]] = {
     "residual": (3.5865652192368556, 0.815948134910587),
 }
 
+# of other tasks: the score after five steps, of a network of vectors
+GOLDEN_SCORES = {
+    ("classification", "digits", "cross_entropy"): 2.349681402068639,
+    ("regression", "toy_regression", "mean_squared_error"): 0.446679457752693,
+}
+
 
 IMAGES = {
     "glow",
@@ -48,10 +54,10 @@ IMAGES = {
 }
 
 
-def cell(architecture: str) -> Cell:
-    data = "digits" if architecture in IMAGES else "eight_gaussians"
+def cell(architecture: str, task: str = "density", dataset: str = "") -> Cell:
+    data = dataset or ("digits" if architecture in IMAGES else "eight_gaussians")
     choices = {
-        "task": "density",
+        "task": task,
         "architecture": architecture,
         "regularizer": "none",
         "dataset": data,
@@ -74,3 +80,14 @@ def numbers(architecture: str) -> tuple[float, float]:
 def test_numbers_are_those_of_the_version(architecture: str) -> None:
     # Looser than float64 rounding, for other processors; far tighter than any change of method.
     assert numbers(architecture) == pytest.approx(GOLDEN[architecture], rel=1e-6)
+
+
+@pytest.mark.parametrize("names", GOLDEN_SCORES, ids="-".join)
+def test_scores_of_other_tasks_are_those_of_the_version(names: tuple[str, str, str]) -> None:
+    task, dataset, metric = names
+    found = {m.metric: m.value for m in run_alone(cell("affine", task, dataset)).measurements}
+    assert found[metric] == pytest.approx(GOLDEN_SCORES[names], rel=1e-6)
+
+
+def test_every_task_is_here() -> None:
+    assert {"density", *(task for task, _, _ in GOLDEN_SCORES)} == set(registry.names("task"))

@@ -6,9 +6,15 @@ constructed.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+import torch
 from torch import Tensor
+
+
+def in_precision(dtype: torch.dtype, tensors: Iterable[Tensor]) -> list[Tensor]:
+    """Tensors in a floating-point type; those of whole numbers, such as classes, as they are."""
+    return [one.to(dtype) if one.is_floating_point() else one for one in tensors]
 
 
 def shown(shape: Sequence[int | str]) -> str:

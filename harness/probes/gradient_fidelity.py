@@ -12,6 +12,7 @@ from torch import Tensor
 from harness.backpropagation.rebuilding import recomputed_fraction
 from harness.backpropagation.refusal import CannotRebuildError
 from harness.bijections.base import Bijection
+from harness.bijections.given import in_precision
 from harness.bijections.headed import flow_of
 from harness.bijections.path import layers
 from harness.gradients.comparison import angle, relative_error
@@ -223,8 +224,7 @@ def _recomputed(network: Bijection, x: Tensor) -> Tensor:
 async def _answered(
     subject: Subject, function: Callable[..., Answer], precision: PrecisionName, *batch: Tensor
 ) -> Answer | None:
-    dtype = PRECISIONS[precision].dtype
-    given = [one.to(dtype) if one.is_floating_point() else one for one in batch]
+    given = in_precision(PRECISIONS[precision].dtype, batch)
     try:
         return await subject.ask(function, precision, *given, with_head=True)
     except (UnsupportedError, CannotRebuildError):

@@ -115,7 +115,7 @@ def _refuses(combination: Combination) -> str | None:
 
 @entry(version=1, refuses=_refuses)
 def classification() -> Task:
-    """Cross-entropy of a head on the latent: batch norm, ReLU, linear (arXiv 2006.09347, §4.7).
+    """Cross-entropy of a head on the latent: batch norm, ReLU, linear (arXiv 2006.09347).
 
     Nothing in it asks that the inverse be stable: without a regularizer it explodes.
     """

@@ -57,7 +57,7 @@ def _refuses(combination: Combination) -> str | None:
 
 @entry(version=1, refuses=_refuses)
 def regression() -> Task:
-    """Mean squared error of the latent against a target vector (arXiv 2006.09347, §4.1).
+    """Mean squared error of the latent against a target vector (arXiv 2006.09347).
 
     A target that is no invertible function of the input drives a singular value to 0. With a
     regularizer of weight λ, where the error is the mean over two entries, it stops at

@@ -12,6 +12,7 @@ from torch import Tensor
 from harness.backpropagation.guard import Counts
 from harness.backpropagation.rebuilding import MemorySaving, guarded, memory_saving
 from harness.bijections.base import Bijection
+from harness.bijections.given import in_precision
 from harness.bijections.headed import flow_of, rewrapped
 from harness.bijections.statistics import updated
 from harness.record import CurvePoint, Status
@@ -128,11 +129,6 @@ def _drawn(
     """What it draws for each member's batch, stacked."""
     drawn = [source.draw(one, mine) for one, mine in zip(x, generators, strict=True)]
     return list(map(torch.stack, zip(*drawn, strict=True)))
-
-
-def _of(dtype: torch.dtype, batch: Sequence[Tensor]) -> list[Tensor]:
-    """A batch in the precision of training; classes stay whole numbers."""
-    return [one.to(dtype) if one.is_floating_point() else one for one in batch]
 
 
 def _is_finite(flow: Bijection) -> bool:
@@ -273,7 +269,7 @@ def train(
     """
     settings, regularizer = members[0].settings, members[0].regularizer
     dtype = getattr(torch, settings.precision)
-    first = _of(dtype, batches.draw())
+    first = in_precision(dtype, batches.draw())
     for member, x in zip(members, first[0], strict=True):
         member.flow.to(dtype).train()
         member.flow.initialize(x)
@@ -298,7 +294,7 @@ def train(
     done = 0
     for step in _visited(settings.steps, visitor, stack, members, logs):
         stack.resample(estimation)
-        x, *targets = _of(dtype, batches.draw())
+        x, *targets = in_precision(dtype, batches.draw())
         arguments, work, names = [x, *targets, *_drawn(task, x, chance)], plain, ["loss"]
         if regularizer.weight and step % regularizer.every == 0:
             arguments += _drawn(regularizer, x, noise)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from harness import registry
 from harness.bijections.base import Bijection
 from harness.bijections.box import Box
+from harness.bijections.chain import Chain
 from harness.bijections.headed import Headed, with_head
 from harness.bijections.linear.actnorm import ActNorm
 from harness.bijections.statistics import update_statistics
@@ -29,6 +30,13 @@ TASK = registry.build("task", registry.resolve("task", "classification"))
 def model(seed: int = 0, dimension: int = 6, classes: int = 4) -> Headed:
     head = ClassifierHead(dimension, classes, generator(seed, "head"))
     return Headed(ActNorm(dimension), head).double()
+
+
+class Widened(Bijection):
+    """``y = 5 x + 2``: what follows a normalisation is not normalised."""
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return 5 * x + 2, x.new_full((len(x),), x.shape[1] * math.log(5))
 
 
 def by_pytorch(head: ClassifierHead) -> nn.Sequential:
@@ -76,6 +84,7 @@ def test_the_head_is_batch_norm_relu_linear_and_its_statistics_follow_the_data()
 
 def test_a_first_batch_initialises_flow_and_head() -> None:
     ours, x = model(), gaussian(50, (6,), scale=4) + 3
+    ours.flow = Chain([ActNorm(6).double(), Widened()])
     z = ours.initialize(x)
     torch.testing.assert_close(z, ours(x)[0])
     torch.testing.assert_close(ours.head.mean, z.mean(0))

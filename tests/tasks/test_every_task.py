@@ -217,6 +217,8 @@ def test_cells_of_a_task_are_measured_in_a_pack_as_alone(name: str) -> None:
         assert set(digests) == {dataset.read().digest(targets=task.supervised)}
         for one, other in zip(ours.measurements, theirs.measurements, strict=True):
             assert replace(one, value=0.0) == replace(other, value=0.0)
+            if one.inputs == "test" or not task.supervised:
+                assert one.status != "unsupported"
             if one.probe == "task":
                 assert one.value == pytest.approx(other.value, rel=1e-8)
             if one.probe == "bi_lipschitz" and one.metric.startswith("forward"):
@@ -247,6 +249,7 @@ def test_a_task_with_a_head_leaves_the_flow_to_the_probes() -> None:
     assert blocks
     assert not any("head" in block.lower() for block in blocks.values())
     assert flow_of(trained.flow) is not trained.flow
+    assert not any(module.training for module in trained.flow.modules())
 
 
 REFUSED = {
