@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table as RichTable
 
 from harness import registry
@@ -22,6 +21,7 @@ from harness.conformance.registered import (
 from harness.conformance.row import Row
 from harness.conformance.suite import steps
 from harness.errors import InputError, allowed_and_nearest
+from harness.progress import StepProgress
 from harness.registry import Choice, Shape, UnresolvedError
 from harness.registry.entry import Direction, described
 from harness.registry.imported import imported
@@ -87,25 +87,14 @@ def run(subject: Candidate, console: Console) -> list[Row]:
     todo, rows = list(steps(subject)), []
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # on numbers this small, threads wait for each other
-    bar = Progress(
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.description}"),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    with bar:
-        task = bar.add_task("", total=len(todo))
-        for number, (title, step) in enumerate(todo):
-            bar.update(task, completed=number, description=title)
+    with StepProgress(console, len(todo)) as progress:
+        for title, step in todo:
+            progress.begin(title)
             found = step()
             rows += found
-            if not console.is_terminal:
-                failed = sum(not row.passed for row in found)
-                state = f"{failed} of {len(found)} failed" if failed else f"{len(found)} passed"
-                text = f"{number + 1} of {len(todo)} · {title}: {state}"
-                console.print(text, highlight=False, markup=False, soft_wrap=True)
+            failed = sum(not row.passed for row in found)
+            state = f"{failed} of {len(found)} failed" if failed else f"{len(found)} passed"
+            progress.end(f"{title}: {state}")
     torch.set_num_threads(threads)
     return rows
 

@@ -1,11 +1,17 @@
-"""Live progress of a sweep: a bar on a terminal, plain lines elsewhere."""
+"""Live progress of a verb: a bar on a terminal, plain lines elsewhere."""
 
 import time
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 PLAIN_LINES = 40
 """About how many lines a sweep prints where there is no terminal."""
@@ -86,3 +92,49 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+class StepProgress:
+    """Steps one after the other: a bar that goes away on a terminal, a line for each elsewhere.
+
+    Args:
+        console: Where to print.
+        total: How many steps there are.
+    """
+
+    def __init__(self, console: Console, total: int) -> None:
+        self._console, self._total, self._ended = console, total, 0
+        self._bar = Progress(
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=total)
+
+    def __enter__(self) -> Self:
+        """Show the bar."""
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Take it away."""
+        self._bar.stop()
+
+    def begin(self, title: str) -> None:
+        """A step begins."""
+        self._bar.update(self._task, completed=self._ended, description=title)
+
+    def end(self, said: str) -> None:
+        """It has ended, and how."""
+        self._ended += 1
+        if not self._console.is_terminal:
+            text = f"{self._ended} of {self._total} · {said}"
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -14,6 +14,15 @@ from harness.tasks.density import Density
 
 LOSS = Density().loss
 
+CHEAP: dict[str, dict[str, object]] = {
+    "attack": {"steps": 1, "norms": ["l2"]},
+    "certificates": {"starts": 1, "steps": 0},
+    "normalization": {"evaluations": 4096, "samples": 4},
+    "sampling": {"samples": 4},  # log-dets of images may be exact here, one by one
+    "worst_point": {"starts": 1, "steps": 1},
+}
+"""Of probes, settings that cost less than the defaults."""
+
 
 def inputs_in_a_cube(sets: dict[str, Tensor], radius: float = 1.0, step: int = 0) -> Inputs:
     """Inputs for a probe, of which training data had all entries within ± the radius."""

@@ -117,10 +117,11 @@ class Foreign(Bijection):
         return rows.flatten(2).diagonal(dim1=0, dim2=2).abs().detach()
 
     def _forward(self, x: Tensor) -> Answer:
-        return read(self.there(x), x, f"{self.block_name}, forward")
+        # A copy, for their code may write into what it is given.
+        return read(self.there(x.clone()), x, f"{self.block_name}, forward")
 
     def _inverse(self, y: Tensor) -> Answer:
-        return read(self.back(y), y, f"{self.block_name}, inverse")
+        return read(self.back(y.clone()), y, f"{self.block_name}, inverse")
 
     def _tried(self, direction: str, function: Callable[[Tensor], Answer], x: Tensor) -> Answer:
         try:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from rich.console import Console
 
 from harness.diagnosis.data import Given, read
 from harness.diagnosis.measure import measured, without_data
@@ -28,6 +29,7 @@ def diagnose(
     shape: Shape | None = None,
     points: int = 64,
     device: str = "cpu",
+    console: Console | None = None,
 ) -> Diagnosis:
     """Run every built-in probe on a network and say what they mean.
 
@@ -38,6 +40,7 @@ def diagnose(
         shape: Of one input, where neither the data nor the network says it.
         points: Inputs of each set, at most.
         device: ``cpu`` or ``cuda``.
+        console: Where progress is shown; standard error if left out.
 
     Raises:
         InputError: Something given cannot work.
@@ -50,7 +53,8 @@ def diagnose(
         given = None if data is None else read(data, shape or candidate.shape)
         network, given = _built(candidate, given, shape)
         with few_threads(given.test[0].numel()):
-            found = measured(network, given, points, torch.device(device))
+            shown = console or Console(stderr=True)
+            found = measured(network, given, points, torch.device(device), shown)
     told = verdict(found)
     return Diagnosis(name, tuple(given.test.shape[1:]), given.said, device, told, found)
 

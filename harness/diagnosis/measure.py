@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from harness import registry
@@ -18,6 +19,7 @@ from harness.measuring.lockstep import in_lockstep
 from harness.measuring.networks import Networks
 from harness.precisions import USUAL, available
 from harness.probes.subject import Inputs, Probe, Subject
+from harness.progress import StepProgress
 from harness.record import LayerMeasurement, Measurement
 from harness.registry import BUILT_IN, Choice
 from harness.seeding import generator
@@ -26,8 +28,14 @@ from harness.tasks.density import Density
 OF_LOG_DET = ("log_det", "normalization")
 """Probes that measure nothing else."""
 
-MOST_PASSES = 400_000
-"""What one probe may cost: so many passes of one input through the network."""
+MOST_NUMBERS = 8_000_000
+"""What one probe may cost: passes of one input through the network, times the numbers in it."""
+
+KRYLOV_FROM = 256
+"""Dimensions from which on singular values are found by products with the Jacobian."""
+
+REDUCED = "points", "samples", "starts"
+"""Parameters that are halved, the largest first, until a probe costs no more than that."""
 
 FAR = 1e3
 """How many times as large as its latents a network's own samples may be."""
@@ -57,7 +65,9 @@ def probe_inputs(given: Given, count: int, device: torch.device) -> Inputs:
     return Inputs(placed, given.lowest.to(device), given.highest.to(device), step=0)
 
 
-def measured(network: Network, given: Given, points: int, device: torch.device) -> Findings:
+def measured(
+    network: Network, given: Given, points: int, device: torch.device, console: Console
+) -> Findings:
     """Run every built-in probe with cheap settings.
 
     Args:
@@ -65,6 +75,7 @@ def measured(network: Network, given: Given, points: int, device: torch.device) 
         given: In distribution.
         points: Inputs of each set, at most; fewer where a probe would cost too much.
         device: Where.
+        console: Where progress is shown.
     """
     flow = network.flow.to(device)
     inputs = probe_inputs(given, max(points, CHEAP["samples"]), device)
@@ -74,18 +85,22 @@ def measured(network: Network, given: Given, points: int, device: torch.device) 
     forgotten(flow)
     found: list[Measurement] = []
     raised: dict[str, str] = {}
-    for name in sorted(BUILT_IN["probe"]):
-        if name in OF_LOG_DET and not network.has_log_det:
-            continue
-        choice = settings(name, points, given.test[0].numel(), len(inputs.sets), device)
-        run: Probe = registry.build("probe", choice)
-        coroutine = run(subject, generator(0, f"probe {name}"))
-        (ended,) = in_lockstep([coroutine], networks.answer)
-        if ended.result.error is not None:
-            error = ended.result.error
-            raised[name] = f"{type(error).__name__}: {error}".split("\n")[0].rstrip(": ")
-        else:
-            found += ended.result.unwrap()
+    names = [
+        name for name in sorted(BUILT_IN["probe"]) if network.has_log_det or name not in OF_LOG_DET
+    ]
+    with StepProgress(console, len(names)) as progress:
+        for name in names:
+            progress.begin(name)
+            choice = settings(name, points, given.test[0].numel(), len(inputs.sets), device)
+            run: Probe = registry.build("probe", choice)
+            coroutine = run(subject, generator(0, f"probe {name}"))
+            (ended,) = in_lockstep([coroutine], networks.answer)
+            if ended.result.error is not None:
+                error = ended.result.error
+                raised[name] = f"{type(error).__name__}: {error}".split("\n")[0].rstrip(": ")
+            else:
+                found += ended.result.unwrap()
+            progress.end(f"{name}: {'failed' if name in raised else f'{ended.seconds:.1f} s'}")
     norms = torch.linalg.vector_norm(inputs.sets["test"].double().flatten(1), dim=1)
     return Findings(
         tuple(one for one in found if not isinstance(one, LayerMeasurement)),
@@ -110,11 +125,15 @@ def settings(name: str, points: int, dimension: int, sets: int, device: torch.de
             given[key] = min(points, field.default, FEW.get(name, points))
         elif key in CHEAP and isinstance(field.default, int):
             given[key] = min(CHEAP[key], field.default)
+        elif key == "method" and dimension > KRYLOV_FROM:
+            given[key] = "lanczos"
     choice = registry.resolve("probe", {"name": name, **given})
-    while entry.cost is not None and given.get("points", 1) > 1:
-        if entry.cost(choice.parameters, dimension, sets) <= MOST_PASSES:
+    while entry.cost is not None:
+        left = {key: given[key] for key in REDUCED if given.get(key, 1) > 1}
+        cost = entry.cost(choice.parameters, dimension, sets) * dimension
+        if cost <= MOST_NUMBERS or not left:
             break
-        given["points"] = given["points"] // 2
+        given[max(left, key=left.__getitem__)] //= 2
         choice = registry.resolve("probe", {"name": name, **given})
     return choice
 

@@ -7,13 +7,8 @@ from harness.diagnosis.blocks import CURES, LOCAL, RANGE, kind
 from harness.diagnosis.culprit import STRUCTURAL, Culprit, culprit
 from harness.diagnosis.findings import Findings
 from harness.diagnosis.numbers import LayerNumbers, Numbers
+from harness.diagnosis.remarks import log_det_is_wrong, remarks
 from harness.diagnosis.state import DIGITS, LOST, State, digits_lost, state
-
-NATS = 1e-3
-"""A log-det's error in float64, in nats, from which it is wrong and not rounded."""
-
-NATS_ROUNDED = 0.1
-"""In float32, from which it is of no use."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +39,7 @@ def verdict(found: Findings) -> Verdict:
     clauses = [_on_data(here, numbers, layers, found, blamed)]
     if off is not None and off.known:
         clauses.append(_off_data(off, here, layers, found, blamed))
-    clauses += [one for one in (_samples(numbers), _log_det(numbers, found)) if one]
+    clauses += remarks(numbers, here, found)
     cures = _cures(here, off, blamed, numbers, found)
     return Verdict("; ".join(clauses) + ".", here.fine, tuple(blamed), cures)
 
@@ -118,23 +113,6 @@ def _named(who: Culprit, layers: LayerNumbers) -> str:
     return f"{text}, {who.clause}" if who.clause else text
 
 
-def _samples(numbers: Numbers) -> str:
-    lost = numbers.value("sampling", "blown_up_fraction", "temperature_1", "float32")
-    return f"{100 * lost:.0f} % of its samples blow up" if lost >= 0.01 else ""
-
-
-def _log_det(numbers: Numbers, found: Findings) -> str:
-    if not found.has_log_det:
-        return "its code gives no log-det"
-    exact = numbers.value("log_det", "jacobian_gap_median", "test", "float64")
-    rounded = numbers.value("log_det", "jacobian_gap_median", "test", "float32")
-    if exact > NATS:
-        return f"its log-det is wrong by {exact:.2g} nats, in float64 too"
-    if rounded > NATS_ROUNDED:
-        return f"its log-det is off by {rounded:.2g} nats in float32"
-    return ""
-
-
 def _cures(
     here: State, off: State | None, blamed: list[Culprit], numbers: Numbers, found: Findings
 ) -> tuple[str, ...]:
@@ -149,9 +127,7 @@ def _cures(
         cures.append(LOCAL)
     if off is not None and off.known and not off.fine and not structural:
         cures.append(RANGE)
-    if found.has_log_det and (
-        numbers.value("log_det", "jacobian_gap_median", "test", "float64") > NATS
-    ):
+    if found.has_log_det and log_det_is_wrong(numbers):
         cures.append("no likelihood of it means anything before its log-det is right")
     if math.isnan(here.worst) and not here.known:
         cures.append("mend what raised first")

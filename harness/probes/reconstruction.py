@@ -52,7 +52,7 @@ def _cost(parameters: Mapping[str, Any], dimension: int, sets: int) -> int:
 @entry(version=2, cost=_cost)
 def reconstruction(
     *,
-    points: Annotated[int, Field(ge=1)] = 256,
+    points: Annotated[int, Field(ge=1)] = 128,
     closer_points: Annotated[int, Field(ge=1)] = 32,
     round_trips: Annotated[int, Field(ge=1)] = 2,
     precisions: WantedPrecisions = USUAL,

@@ -46,7 +46,8 @@ def imported(path: str) -> Callable[..., Any]:
         known = [
             key
             for key, value in vars(module).items()
-            if inspect.isfunction(value) and value.__module__ == module_name
+            if (inspect.isfunction(value) or inspect.isclass(value))
+            and value.__module__ == module_name
         ]
         message = f"{module_name} has no {attribute!r}; {allowed_and_nearest(attribute, known)}"
         raise InputError(message)

@@ -174,7 +174,7 @@ def train(
     for member, x in zip(members, batches.draw().to(dtype), strict=True):
         member.flow.to(dtype).train()
         member.flow.initialize(x)
-    check_calls(members[0].flow, x[:2])
+    check_calls(members[0].flow, x[:16])
     stack = Stack([member.flow for member in members])
     optimizer = Optimizer(stack, [member.settings for member in members])
     noise = [generator(member.seed, "regularizer") for member in members]

@@ -113,6 +113,30 @@ def test_samples_that_fail_are_nan_and_the_others_as_without_them() -> None:
     }
 
 
+class InPlace(nn.Module):
+    """``y = 2 x``, written into what it is given."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mul_(2)
+
+    def inverse(self, y: Tensor) -> Tensor:
+        return y.div_(2)
+
+
+def test_what_writes_into_its_inputs_writes_into_copies() -> None:
+    flow, x = adapted(InPlace()), gaussian(3, (2,))
+    kept = x.clone()
+    y, _ = flow(x)
+    back, _ = flow.inverse(y)
+    assert torch.equal(x, kept)
+    assert torch.equal(y, 2 * kept)
+    assert torch.equal(back, kept)
+    jacobian = torch.autograd.functional.jacobian(  # type: ignore[no-untyped-call]
+        lambda x: flow(x)[0], x[:1]
+    )
+    assert torch.equal(jacobian.view(2, 2), 2 * torch.eye(2, dtype=x.dtype))
+
+
 def test_where_all_samples_fail_all_are_nan_and_counted_by_copies_too() -> None:
     flow = adapted(nn.Sequential(Scaled(), Picky()))
     copied = copy.deepcopy(flow).double()

@@ -11,6 +11,10 @@ from harness.record import Measurement
 from tests.diagnosis.measured import INF, NAN, findings, layer, one, reconstruction
 
 AFFINE = "Coupling: Affine, Sigmoid"
+FINE = (
+    "in float32 it is invertible on its data (worst relative error 1e-06); off-distribution it "
+    "stays invertible"
+)
 
 
 def test_a_healthy_network_is_invertible_and_nothing_is_to_be_cured() -> None:
@@ -169,6 +173,83 @@ CASES: dict[str, tuple[Findings, str, tuple[int, ...], bool, tuple[str, ...]]] =
         ),
         "in float32 it is invertible on its data (worst relative error 1e-06); off-distribution it "
         "stays invertible; 40 % of its samples blow up; its log-det is off by 12 nats in float32.",
+        (),
+        True,
+        (),
+    ),
+    "an adversary finds what chance does not": (
+        findings(
+            one("attack", "linf_pgd_failed_fraction", 0.75),
+            one("attack", "linf_random_failed_fraction", 0.0),
+            one("attack", "l2_pgd_failed_fraction", 0.5),
+            one("attack", "l2_random_failed_fraction", 0.0),
+        ),
+        f"{FINE}; an adversary makes it fail on 75 % of inputs within a quarter of the data's "
+        "range, and chance on none.",
+        (),
+        True,
+        (),
+    ),
+    "what chance finds as well is no adversary's": (
+        findings(
+            one("attack", "l2_pgd_failed_fraction", 0.5),
+            one("attack", "l2_random_failed_fraction", 0.5),
+        ),
+        f"{FINE}.",
+        (),
+        True,
+        (),
+    ),
+    "a singular value that float32 does not resolve": (
+        findings(
+            one("bi_lipschitz", "unresolved_in_float32_fraction", 0.25, precision="float64"),
+            one("bi_lipschitz", "condition_number_worst", 1e9, precision="float64"),
+        ),
+        f"{FINE}; float32 does not resolve its least singular value on 25 % of inputs (the "
+        "condition number reaches 1e+09).",
+        (),
+        True,
+        (),
+    ),
+    "bounds that do not hold": (
+        findings(
+            one("certificates", "violated_inverse", 1.0, "data_box", "float64"),
+            one("certificates", "violated_inverse", 1.0, "none", "float64"),
+            one("certificates", "violated_forward", 0.0, "none", "float64"),
+        ),
+        f"{FINE}; its own bound of its inverse Lipschitz constant does not hold.",
+        (),
+        True,
+        (),
+    ),
+    "too much mass": (
+        findings(
+            one("normalization", "integral", 1.2, "wide_box", "float64"),
+            one("normalization", "integral_error", 1e-3, "wide_box", "float64"),
+            one("normalization", "edge_mass", 0.1, "wide_box", "float64"),
+        ),
+        f"{FINE}; its density has the mass 1.2 and not 1, so that its log-det is wrong.",
+        (),
+        True,
+        ("no likelihood of it means anything before its log-det is right",),
+    ),
+    "mass that lies outside of the box is not missing": (
+        findings(
+            one("normalization", "integral", 0.8, "wide_box", "float64"),
+            one("normalization", "integral_error", 1e-3, "wide_box", "float64"),
+            one("normalization", "edge_mass", 0.1, "wide_box", "float64"),
+        ),
+        f"{FINE}.",
+        (),
+        True,
+        (),
+    ),
+    "a mass within its own error": (
+        findings(
+            one("normalization", "integral", 0.8, "samples", "float64"),
+            one("normalization", "integral_error", 0.04, "samples", "float64"),
+        ),
+        f"{FINE}.",
         (),
         True,
         (),

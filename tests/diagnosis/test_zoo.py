@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from harness import registry
 from harness.diagnosis.blocks import CURES
 from harness.diagnosis.diagnose import diagnose
 from tests.command import Command
@@ -75,7 +76,12 @@ def test_the_report_its_json_and_its_picture(innbench: Command, tmp_path: Path) 
     assert "\nIn float32 it is invertible on its data" in said.out
     assert "\nlayer  block " in said.out
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
-    assert said.err == f"next: innbench {' '.join(arguments)} --json\n"
+    *progress, suggested = said.err.splitlines()
+    probes = registry.names("probe")
+    assert [line.split(": ")[0] for line in progress] == [
+        f"{number} of {len(probes)} · {probe}" for number, probe in enumerate(probes, 1)
+    ]
+    assert suggested == f"next: innbench {' '.join(arguments)} --json"
     plain: Any = json.loads(innbench(*arguments, "--points", "8", "--json").out)
     assert plain["verdict"] in said.out.lower() or plain["verdict"][1:] in said.out
     assert plain["invertible"] is True

@@ -16,22 +16,13 @@ from harness.probes.subject import Inputs
 from harness.record import LayerMeasurement, Measurement, NumberStatus
 from harness.seeding import generator
 from tests.networks import cases, gaussian, network
-from tests.probing import inputs_in_a_cube, probed
+from tests.probing import CHEAP, inputs_in_a_cube, probed
 
 Found = dict[tuple[str, str, str], Measurement]
 
-SMALL: dict[str, dict[str, object]] = {
-    "attack": {"steps": 1, "norms": ["l2"]},
-    "certificates": {"starts": 1, "steps": 0},
-    "normalization": {"evaluations": 4096, "samples": 4},
-    "sampling": {"samples": 16},
-    "worst_point": {"starts": 1, "steps": 1},
-}
-"""Settings that cost less than the defaults."""
-
 
 def measure(probe: str, flow: Bijection, inputs: Inputs) -> Found:
-    choice = registry.resolve("probe", {"name": probe, **SMALL.get(probe, {})})
+    choice = registry.resolve("probe", {"name": probe, **CHEAP.get(probe, {})})
     found = probed(choice, flow, inputs, generator(0, "probe"))
     keyed = {(metric_of(m), m.inputs, m.precision): m for m in found}
     assert len(keyed) == len(found), "a measurement is there twice"
