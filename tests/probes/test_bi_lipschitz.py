@@ -10,8 +10,8 @@ from torch import Tensor
 from harness import registry
 from harness.bijections.base import Bijection, BiLipschitz
 from harness.bijections.box import Box
-from harness.bijections.linear.actnorm import ActNorm
-from harness.probes.krylov import Krylov
+from harness.probes.jacobian import jacobian
+from harness.probes.krylov import Extremes, Krylov
 from harness.probes.lanczos import Jacobian, largest_singular_value
 from harness.record import Measurement, NumberStatus
 from harness.seeding import generator
@@ -99,13 +99,158 @@ class Overflowing(Bijection):
         return BiLipschitz(math.inf, math.inf)
 
 
-@pytest.mark.parametrize("method", ["exact", "lanczos"])
-def test_jacobians_that_are_not_finite_are_counted_and_touch_no_other(method: str) -> None:
-    x = torch.tensor([[0.0, 1, 1, 1], [800.0, 1, 1, 1], [1.0, 0, 0, 0]])
+# At -800 the map underflows, and its inverse alone overflows.
+@pytest.mark.parametrize(
+    ("method", "lost"), [("exact", 800.0), ("lanczos", 800.0), ("lanczos", -800.0)]
+)
+def test_jacobians_that_are_not_finite_are_counted_and_touch_no_other(
+    method: str, lost: float
+) -> None:
+    x = torch.tensor([[0.0, 1, 1, 1], [lost, 1, 1, 1], [1.0, 0, 0, 0]])
     found = measured(Overflowing(), x, method=method)
     assert found["non_finite_fraction"].value == pytest.approx(1 / 3)
     assert found["forward_worst"].value == pytest.approx(math.e, rel=1e-2)
     assert found["forward_worst"].count == 3
+
+
+class Bent(Bijection):
+    """``y = 3x`` but for the last entry, ``y = x|x|``, or its root: the inverse is the other.
+
+    At 0 the root is finite, and its derivative is not: one entry of a Jacobian.
+    """
+
+    def __init__(self, *, root_forward: bool) -> None:
+        super().__init__()
+        self.root_forward = root_forward
+
+    def bend(self, x: Tensor, root: bool, scale: float) -> tuple[Tensor, Tensor]:
+        last = x[:, -1:]
+        bent = last.sign() * last.abs().sqrt() if root else last * last.abs()
+        return torch.cat([scale * x[:, :-1], bent], 1), x.new_zeros(len(x))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.bend(x, self.root_forward, 3)
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.bend(y, not self.root_forward, 1 / 3)
+
+    def bounds(self, box: Box | None = None) -> BiLipschitz:
+        return BiLipschitz(math.inf, math.inf)
+
+
+@pytest.mark.parametrize("root_forward", [True, False])
+def test_one_entry_lost_in_one_direction_costs_one_input(root_forward: bool) -> None:
+    flow = Bent(root_forward=root_forward)
+    x = torch.tensor([[1.0, 2, 0.0625], [1, 2, 0], [1, 2, 4], [1, 2, 0.25]])
+    slopes = 1 / (2 * x[:, 2].sqrt()) if root_forward else 2 * x[:, 2]
+    kept = torch.tensor([True, False, True, True])
+    found = Krylov(1e-9, 60)(flow, x.double(), gaussian(4, (3,)))
+    assert found.finite.tolist() == kept.tolist()
+    for one, right in (
+        (found.largest, slopes.clamp_min(3)), (found.smallest, slopes.clamp_max(3)),
+        (found.largest_error, 0 * slopes), (found.smallest_error, 0 * slopes),
+        (found.disagreement, 0 * slopes),
+    ):  # fmt: skip
+        assert one[~kept].isnan().all()
+        torch.testing.assert_close(one[kept], right[kept].double(), rtol=1e-7, atol=1e-7)
+    said = measured(flow, x, method="lanczos")
+    assert said["non_finite_fraction"].value == 1 / 4
+    assert said["forward_worst"].value == pytest.approx(float(slopes[kept].max().clamp_min(3)))
+    assert said["inverse_worst"].value == pytest.approx(1 / float(slopes[kept].min()))
+    assert said["inverse_worst"].status is NumberStatus.FINITE
+    # Written out, the Jacobian of the inverse is not looked at.
+    written = measured(flow, x, method="exact")
+    assert written["non_finite_fraction"].value == (1 / 4 if root_forward else 0)
+    assert written["forward_worst"].value == pytest.approx(said["forward_worst"].value)
+    if not root_forward:
+        assert written["inverse_worst"].value == math.inf
+
+
+def test_a_lost_input_holds_up_no_other_and_has_no_value() -> None:
+    x = torch.tensor([[0.0, 0, 0, 0], [800, 1, 1, 1]], dtype=torch.float64)
+    found = largest_singular_value(
+        Jacobian(lambda x: Overflowing()(x)[0], x), gaussian(2, (4,)), 1e-9, 60
+    )
+    assert found.steps == 1, "the first Jacobian is the identity"
+    assert found.value[1].isnan()
+    # Jv is finite, and Jᵀu is not.
+    steep = torch.tensor([[1.5e308, 1], [1.5e308, 1]], dtype=torch.float64)
+    one_way = Jacobian(lambda x: x @ steep.mT, torch.zeros(1, 2, dtype=torch.float64))
+    start = torch.tensor([[0.0, 1]], dtype=torch.float64)
+    assert largest_singular_value(one_way, start, 1e-9, 1).value.isnan().all()
+
+
+class Misjudged(Bijection):
+    """``y = Ax``, whose inverse is wrong along singular vectors, by the factors given.
+
+    With ``A = U diag(4, 2, 1, 1/2) Vᵀ``, it is ``V diag(factors / (4, 2, 1, 1/2)) Uᵀ``.
+    """
+
+    def __init__(self, factors: tuple[float, ...]) -> None:
+        super().__init__()
+        singular = torch.tensor([4.0, 2, 1, 0.5], dtype=torch.float64)
+        u, v = (torch.linalg.qr(gaussian(4, (4,), seed)).Q for seed in (1, 2))
+        self.register_buffer("there", u * singular @ v.mT)
+        self.register_buffer("back", v * (singular.new_tensor(factors) / singular) @ u.mT)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return x @ self.get_buffer("there").mT, x.new_zeros(len(x))
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return y @ self.get_buffer("back").mT, y.new_zeros(len(y))
+
+    def bounds(self, box: Box | None = None) -> BiLipschitz:
+        return BiLipschitz(4, math.inf)
+
+
+@pytest.mark.parametrize(
+    ("factors", "disagreement"),
+    [
+        ((1, 1, 1, 1), 0),
+        ((1.5, 1, 1, 1), 0.5),
+        ((1, 1, 1, 1.5), 0.5),
+        ((1.5, 1, 1, 1.25), 0.5),
+        ((1.25, 1, 1, 1.5), 0.5),
+    ],
+)
+def test_an_inverse_that_is_wrong_in_one_extreme_direction_disagrees(
+    factors: tuple[float, ...], disagreement: float
+) -> None:
+    found = measured(Misjudged(factors), gaussian(2, (4,)), method="lanczos", tolerance=1e-4)
+    assert found["disagreement_worst"].value == pytest.approx(disagreement, abs=1e-5)
+    status = NumberStatus.NOT_CONVERGED if disagreement else NumberStatus.FINITE
+    for metric in ("forward_worst", "inverse_worst", "condition_number_median"):
+        assert found[metric].status is status, metric
+    assert found["unresolved_fraction"].value == (disagreement > 0)
+
+
+@pytest.mark.parametrize("steps", [2, 3, 200])
+def test_vectors_and_errors_belong_to_their_values(steps: int) -> None:
+    """``A v = σ u``, and ``‖Aᵀu - σv‖`` is the error: of J, and of the inverse's Jacobian."""
+    case = next(case for case in cases() if case.startswith("affine") and case.endswith("on 5"))
+    flow, shape = network(case, 0, torch.float64)
+    x = gaussian(3, shape)
+    dense = jacobian(flow.eval(), x)
+    found = Krylov(1e-9, steps).triples(flow, x, gaussian(3, shape, seed=1))
+    ends: Extremes = found.extremes
+    for matrix, value, error, right, left in (
+        (dense, ends.largest, ends.largest_error, found.largest_right, found.largest_left),
+        # Of the inverse the left vectors of J are the right ones.
+        (dense.inverse(), 1 / ends.smallest, ends.smallest_error,
+         found.smallest_left, found.smallest_right),
+    ):  # fmt: skip
+        values = value.unsqueeze(1)
+        torch.testing.assert_close(torch.linalg.vector_norm(right, dim=1), torch.ones_like(value))
+        image = (matrix @ right.unsqueeze(2)).squeeze(2)
+        torch.testing.assert_close(image, values * left, rtol=0, atol=1e-8 * float(value.max()))
+        off = (matrix.mT @ left.unsqueeze(2)).squeeze(2) - values * right
+        residual = torch.linalg.vector_norm(off, dim=1) / value
+        torch.testing.assert_close(error, residual, rtol=1e-4, atol=1e-9)
+        largest = torch.linalg.matrix_norm(matrix, ord=2)
+        if steps == 2:
+            assert (error > 1e-3).any(), "it was cut short"
+        if steps == 200:
+            torch.testing.assert_close(value, largest, rtol=1e-9, atol=0)
 
 
 def test_against_another_library() -> None:
@@ -130,87 +275,3 @@ def test_against_another_library() -> None:
     )
     largest = torch.linalg.matrix_norm(dense.reshape(size, size), ord=2)
     assert float(ours.value) == pytest.approx(float(largest), rel=1e-7)
-
-
-def linear(*scales: float) -> ActNorm:
-    norm = ActNorm(len(scales)).double()
-    with torch.no_grad():
-        norm.log_scale.copy_(torch.tensor(scales, dtype=torch.float64).log())
-    return norm
-
-
-def test_the_vector_is_that_of_the_value() -> None:
-    flow, direction = linear(0.5, 4.0, 2.0, 1.0, 3.0), torch.eye(5, dtype=torch.float64)
-    x, start = gaussian(2, (5,)).double(), gaussian(2, (5,)).double()
-    found = Krylov(1e-12, 5).triples(flow, x, start)
-    for vectors, axis in (
-        (found.largest_left, 1),
-        (found.largest_right, 1),
-        (found.smallest_left, 0),
-        (found.smallest_right, 0),
-    ):
-        assert (vectors @ direction[axis]).abs() == pytest.approx(torch.ones(2), abs=1e-6)
-
-
-class Apart(Bijection):
-    """``y = a x``, and an inverse that multiplies by numbers of its own, and overflows beyond."""
-
-    def __init__(self, forward: tuple[float, ...], back: tuple[float, ...]) -> None:
-        super().__init__()
-        self.there = torch.nn.Parameter(torch.tensor(forward))
-        self.back = torch.nn.Parameter(torch.tensor(back))
-
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return x * self.there, x.new_zeros(len(x))
-
-    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return y * self.back * (1e4 * (y[:, :1] - 50).clamp_min(0)).exp(), y.new_zeros(len(y))
-
-    def bounds(self, box: Box | None = None) -> BiLipschitz:
-        return BiLipschitz(math.inf, math.inf)
-
-
-@pytest.mark.parametrize(
-    "back", [(0.25 * 1.5, 0.5, 1.0, 2.0), (0.25, 0.5, 1.0, 3.0)], ids=["largest", "smallest"]
-)
-def test_an_inverse_that_is_wrong_in_one_extreme_direction_disagrees(
-    back: tuple[float, ...],
-) -> None:
-    found = measured(Apart((4.0, 2.0, 1.0, 0.5), back), gaussian(2, (4,)), method="lanczos")
-    assert found["disagreement_worst"].value == pytest.approx(0.5, rel=1e-3)
-    assert found["inverse_worst"].status is NumberStatus.NOT_CONVERGED
-    assert found["forward_worst"].status is NumberStatus.NOT_CONVERGED
-
-
-def test_an_inverse_that_overflows_alone_is_counted_and_touches_no_other() -> None:
-    flow = Apart((4.0, 2.0, 1.0, 0.5), (0.25, 0.5, 1.0, 2.0))
-    x = torch.tensor([[1.0, 1, 1, 1], [20.0, 1, 1, 1]])
-    found = measured(flow, x, method="lanczos")
-    assert found["non_finite_fraction"].value == 0.5
-    assert found["inverse_worst"].value == pytest.approx(2, rel=1e-2)
-    assert found["condition_number_worst"].value == pytest.approx(8, rel=1e-2)
-    assert found["forward_worst"].status is NumberStatus.FINITE
-
-
-class Rooted(Bijection):
-    """``y₁ = sign(x₁) √|x₁|``, the others as they are: one entry of J is not finite at 0."""
-
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        root = x[:, :1].sign() * x[:, :1].abs().sqrt()
-        return torch.cat([root, x[:, 1:]], 1), -(2 * root.abs().squeeze(1)).log()
-
-    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        square = y[:, :1] * y[:, :1].abs()
-        return torch.cat([square, y[:, 1:]], 1), (2 * y[:, 0].abs()).log()
-
-    def bounds(self, box: Box | None = None) -> BiLipschitz:
-        return BiLipschitz(math.inf, math.inf)
-
-
-@pytest.mark.parametrize("method", ["exact", "lanczos"])
-def test_a_jacobian_of_which_one_entry_is_not_finite_is_in_no_number(method: str) -> None:
-    x = torch.tensor([[1 / 16, 1.0, 2.0], [0.0, 1.0, 2.0], [4.0, 1.0, 1.0]])
-    found = measured(Rooted(), x, method=method)
-    assert found["non_finite_fraction"].value == pytest.approx(1 / 3)
-    assert found["forward_worst"].value == pytest.approx(2, rel=1e-2)
-    assert found["inverse_worst"].value == pytest.approx(4, rel=1e-2)

@@ -99,12 +99,16 @@ class Timid(Known):
 
 
 class Patchy(Known):
-    """Off by 1 in float32 and 1/2 in float64, where 5 is lost; in float32 it is 6 that is lost."""
+    """Off by the first entry in float32 and half of it in float64.
+
+    In float32 what is above 5 is lost, in float64 what is 5.
+    """
 
     def off(self, x: Tensor) -> Tensor:
-        single = x.dtype == torch.float32
-        lost = x[:, :1] == (6 if single else 5)
-        return x + torch.where(lost, torch.nan, x.new_tensor([1.0 if single else 0.5, 0]))
+        single, first = x.dtype == torch.float32, x[:, :1]
+        lost = first > 5 if single else first == 5
+        off = first * (1.0 if single else 0.5) * x.new_tensor([0, 1])
+        return x + torch.where(lost, torch.inf, off)
 
 
 class Tired(Known):
@@ -359,10 +363,18 @@ def test_a_part_is_known_where_corrections_leave_less_than_a_tenth(
 
 
 def test_precisions_are_compared_on_the_inputs_that_both_brought_back() -> None:
-    x = torch.tensor([[5.0, 0], [6, 0], [1, 0], [2, 0]])
-    ratio = measured(Patchy(), x)["rounding_ratio", "test", "float32"]
+    # The medians of all that each brought back are 2 and 2.
+    x = torch.tensor([[5.0, 0], [6, 0], [7, 0], [1, 0], [2, 0]])
+    found = measured(Patchy(), x)
+    ratio = found["rounding_ratio", "test", "float32"]
     assert ratio.value == pytest.approx(2)
     assert ratio.count == 2
+    assert ratio.status is NumberStatus.FINITE
+    for precision in BOTH:
+        assert found["l2_median", "test", precision].value == pytest.approx(2)
+    # Of inputs that no precision but one brought back there is no ratio.
+    alone = measured(Patchy(), x[:3])["rounding_ratio", "test", "float32"]
+    assert (alone.status, alone.count) == (NumberStatus.NAN, 0)
 
 
 def test_a_solver_that_ended_the_first_time_may_give_up_later() -> None:
