@@ -2,6 +2,7 @@
 
 BUILT_IN: dict[str, dict[str, str]] = {
     "task": {
+        "adversarial": "harness.tasks.adversarial:adversarial",
         "classification": "harness.tasks.classification:classification",
         "density": "harness.tasks.density:density",
         "regression": "harness.tasks.regression:regression",

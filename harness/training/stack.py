@@ -88,15 +88,10 @@ class _OneOfAll:
         return self._run(self._everything.inverse, y, context)
 
     @property
-    def head(self) -> Callable[[Tensor], Tensor]:
+    def head(self) -> Any:
         """The heads of all networks; one whose networks have none needs the network."""
         head = cast(Headed, self._everything).head
-
-        def run(z: Tensor) -> Tensor:
-            (found,) = self._run(lambda z: (head(z),), z, None)
-            return cast(Tensor, found)
-
-        return run
+        return _HeadOfAll(lambda z: self._run(lambda z: (head(z),), z, None)[0])
 
     def _run(self, function: Any, x: Tensor, context: Tensor | None) -> Any:
         if context is not None:
@@ -109,6 +104,19 @@ class _OneOfAll:
     @property  # type: ignore[misc]
     def __class__(self) -> Any:
         """What ``isinstance`` asks: whoever asks needs the network."""
+        raise NeedsNetworkError
+
+
+class _HeadOfAll:
+    """Stands for the head: it can be called, and whoever wants its weights needs the network."""
+
+    def __init__(self, run: Callable[[Tensor], Tensor]) -> None:
+        self._run_all = run
+
+    def __call__(self, z: Tensor) -> Tensor:
+        return self._run_all(z)
+
+    def __getattr__(self, name: str) -> Any:
         raise NeedsNetworkError
 
 
