@@ -1,6 +1,7 @@
 """The attack, on maps of which the worst input is known, and on trained flows."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -261,21 +262,22 @@ def trained(architecture: object, seeds: int, steps: int) -> list[tuple[Bijectio
 
 
 @pytest.mark.parametrize(
-    ("architecture", "seeds", "steps", "breaks"),
+    ("architecture", "seeds", "steps", "settings", "breaks"),
     [
-        ("affine", 3, 300, True),
-        ("additive", 1, 300, False),
-        ({"name": "residual", "width": 16, "blocks": 2}, 1, 100, False),
+        ("affine", 3, 300, {"clamp": False}, True),
+        ({"name": "glow", "steps": 6}, 1, 200, {"steps": 40, "step_size": 0.5}, True),
+        ("additive", 1, 300, {"clamp": False}, False),
+        ({"name": "residual", "width": 16, "blocks": 2}, 1, 100, {"clamp": False}, False),
     ],
 )
 def test_an_adversary_finds_what_chance_does_not(
-    architecture: object, seeds: int, steps: int, breaks: bool
+    architecture: object, seeds: int, steps: int, settings: dict[str, Any], breaks: bool
 ) -> None:
     for flow, inputs in trained(architecture, seeds, steps):
         in_distribution = Inputs(
             {"test": inputs.sets["test"]}, inputs.lowest, inputs.highest, inputs.step
         )
-        found = values(flow, in_distribution, points=32, norms=["linf"], clamp=False)
+        found = values(flow, in_distribution, points=32, norms=["linf"], **settings)
         pgd = found["linf_pgd_error_median", "test"]
         random = found["linf_random_error_worst_finite", "test"]
         assert found["linf_random_non_finite_fraction", "test"] == 0
