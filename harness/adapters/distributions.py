@@ -40,6 +40,10 @@ def _of_a_sample(log_det: Tensor) -> Tensor:
     return sum_per_sample(log_det) if log_det.ndim > 1 else log_det
 
 
+SIDE_BY_SIDE = torch.distributions.CatTransform, torch.distributions.StackTransform
+"""Their transforms each take a part of the input, and do not follow each other."""
+
+
 def adapted(given: Any, library: str = "") -> Bijection:
     """A chain of a composite's transforms, or one layer.
 
@@ -47,7 +51,7 @@ def adapted(given: Any, library: str = "") -> Bijection:
         TypeError: It is no bijection: ``AbsTransform``, ``SoftmaxTransform``.
     """
     parts = getattr(given, "transforms", None) or getattr(given, "parts", None)
-    if parts:
+    if parts and not isinstance(given, SIDE_BY_SIDE):
         return Chain([adapted(part, library) for part in parts])
     if not given.bijective:
         raise TypeError(f"{type(given).__name__} is no bijection")

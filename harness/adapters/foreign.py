@@ -20,7 +20,7 @@ Answer = tuple[Tensor, Tensor | None]
 ISOMETRIES = frozenset(
     {
         "HouseholderPerm",
-        "InvertibleDownsampling",
+        "IRevNetDownsampling",
         "Flatten",
         "Permutation",
         "PermutationTransform",

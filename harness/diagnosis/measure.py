@@ -31,6 +31,9 @@ OF_LOG_DET = ("log_det", "normalization")
 MOST_NUMBERS = 8_000_000
 """What one probe may cost: passes of one input through the network, times the numbers in it."""
 
+LEAST = {"samples": 16}
+"""Below which one is not halved further; of others 1 is the least."""
+
 KRYLOV_FROM = 256
 """Dimensions from which on singular values are found by products with the Jacobian."""
 
@@ -48,6 +51,9 @@ CHEAP: dict[str, int] = {
     "batch_size": 16,
 }
 """Parameters of probes that make them dear, and what they are here at most; ``points`` beside."""
+
+FAILURE = 1e-2
+"""From which error on, beside the data's ``‖x‖₂``, an attack has succeeded."""
 
 FEW: dict[str, int] = {"attack": 8, "gradient_fidelity": 8}
 """Probes that differentiate every input many times, and the most points that they get."""
@@ -85,13 +91,15 @@ def measured(
     forgotten(flow)
     found: list[Measurement] = []
     raised: dict[str, str] = {}
+    norms = torch.linalg.vector_norm(inputs.sets["test"].double().flatten(1), dim=1)
+    scale = float(norms.median())
     names = [
         name for name in sorted(BUILT_IN["probe"]) if network.has_log_det or name not in OF_LOG_DET
     ]
     with StepProgress(console, len(names)) as progress:
         for name in names:
             progress.begin(name)
-            choice = settings(name, points, given.test[0].numel(), len(inputs.sets), device)
+            choice = settings(name, points, given.test[0].numel(), len(inputs.sets), device, scale)
             run: Probe = registry.build("probe", choice)
             coroutine = run(subject, generator(0, f"probe {name}"))
             (ended,) = in_lockstep([coroutine], networks.answer)
@@ -101,11 +109,10 @@ def measured(
             else:
                 found += ended.result.unwrap()
             progress.end(f"{name}: {'failed' if name in raised else f'{ended.seconds:.1f} s'}")
-    norms = torch.linalg.vector_norm(inputs.sets["test"].double().flatten(1), dim=1)
     return Findings(
         tuple(one for one in found if not isinstance(one, LayerMeasurement)),
         tuple(one for one in found if isinstance(one, LayerMeasurement)),
-        float(norms.median()),
+        scale,
         given.test[0].numel(),
         tuple(inputs.sets),
         raised,
@@ -114,7 +121,9 @@ def measured(
     )
 
 
-def settings(name: str, points: int, dimension: int, sets: int, device: torch.device) -> Choice:
+def settings(
+    name: str, points: int, dimension: int, sets: int, device: torch.device, scale: float = 1.0
+) -> Choice:
     """A probe at every precision of the device, as cheap as it gets with these points."""
     entry = registry.get("probe", name)
     given: dict[str, Any] = {}
@@ -125,11 +134,13 @@ def settings(name: str, points: int, dimension: int, sets: int, device: torch.de
             given[key] = min(points, field.default, FEW.get(name, points))
         elif key in CHEAP and isinstance(field.default, int):
             given[key] = min(CHEAP[key], field.default)
+        elif key == "failure":
+            given[key] = FAILURE * scale or FAILURE
         elif key == "method" and dimension > KRYLOV_FROM:
             given[key] = "lanczos"
     choice = registry.resolve("probe", {"name": name, **given})
     while entry.cost is not None:
-        left = {key: given[key] for key in REDUCED if given.get(key, 1) > 1}
+        left = {key: given[key] for key in REDUCED if given.get(key, 1) >= 2 * LEAST.get(key, 1)}
         cost = entry.cost(choice.parameters, dimension, sets) * dimension
         if cost <= MOST_NUMBERS or not left:
             break

@@ -1,6 +1,5 @@
 """The network that is diagnosed: found, built, adapted, and held against what it was given."""
 
-import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -165,8 +164,3 @@ def numbered(flow: Bijection) -> None:
     for layer in layers(flow):
         if isinstance(layer.bijection, Foreign):
             layer.bijection.failures.layer = layer.place
-
-
-def dimensions(shape: Shape) -> int:
-    """Of one input."""
-    return math.prod(shape)

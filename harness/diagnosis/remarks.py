@@ -35,8 +35,13 @@ def remarks(numbers: Numbers, here: State, found: Findings) -> Iterator[str]:
 
 def log_det_is_wrong(numbers: Numbers) -> bool:
     """Whether the log-det is not the Jacobian's, or the density it makes has not the mass 1."""
-    gap = numbers.value("log_det", "jacobian_gap_median", "test", "float64")
-    return gap > NATS or _mass_is_wrong(numbers, "float64") is not None
+    return _gap(numbers) > NATS or _mass_is_wrong(numbers, "float64") is not None
+
+
+def _gap(numbers: Numbers) -> float:
+    """From the Jacobian's, in nats; NaN where of the determinant float64 knows rounding alone."""
+    gap = numbers.get("log_det", "jacobian_gap_median", "test", "float64")
+    return gap.value if gap is not None and gap.status is NumberStatus.FINITE else math.nan
 
 
 def _unresolved(numbers: Numbers, here: State, found: Findings) -> str:
@@ -106,17 +111,23 @@ def _samples(numbers: Numbers, here: State, found: Findings) -> str:
 
 
 def _log_det(numbers: Numbers, here: State, found: Findings) -> str:
-    if not found.has_log_det:
-        return "its code gives no log-det"
-    exact = numbers.value("log_det", "jacobian_gap_median", "test", "float64")
+    exact = _gap(numbers)
     rounded = numbers.value("log_det", "jacobian_gap_median", "test", "float32")
-    if exact > NATS:
-        return f"its log-det is wrong by {exact:.2g} nats, in float64 too"
-    if (mass := _mass_is_wrong(numbers, "float64")) is not None:
-        return f"its density has the mass {mass:.3g} and not 1, so that its log-det is wrong"
-    if rounded > NATS_ROUNDED:
-        return f"its log-det is off by {rounded:.2g} nats in float32"
-    return ""
+    lost = numbers.value("log_det", "jacobian_gap_non_finite_fraction", "test", "float64")
+    mass = _mass_is_wrong(numbers, "float64")
+    if not found.has_log_det:
+        said = "its code gives no log-det"
+    elif lost > 0:
+        said = f"its log-det is not finite, or its Jacobian is not, on {_percent(lost)}"
+    elif exact > NATS:
+        said = f"its log-det is wrong by {exact:.2g} nats, in float64 too"
+    elif mass is not None:
+        said = f"its density has the mass {mass:.3g} and not 1, so that its log-det is wrong"
+    elif rounded > NATS_ROUNDED and not math.isnan(exact):
+        said = f"its log-det is off by {rounded:.2g} nats in float32"
+    else:
+        said = ""
+    return said
 
 
 def _mass_is_wrong(numbers: Numbers, precision: str) -> float | None:

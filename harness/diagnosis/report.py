@@ -11,7 +11,7 @@ from harness.diagnosis.findings import Findings
 from harness.diagnosis.numbers import LayerNumbers, Numbers
 from harness.diagnosis.verdict import Verdict
 from harness.precisions import PRECISIONS
-from harness.record import Measurement
+from harness.record import Measurement, NumberStatus
 from harness.results.render import drawing, jsonable, longest_line, printable
 
 
@@ -84,14 +84,14 @@ def _sets(found: Findings) -> RichTable:
             if numbers.get("reconstruction", "l2_median", name, precision) is None:
                 continue
             errors = [
-                numbers.value("reconstruction", metric, name, precision)
+                _marked(numbers.get("reconstruction", metric, name, precision))
                 for metric in ("l2_median", "l2_worst_finite", "non_finite_fraction")
             ]
             constants = [
-                numbers.value("bi_lipschitz", metric, name, precision)
+                _marked(numbers.get("bi_lipschitz", metric, name, precision))
                 for metric in ("forward_worst", "inverse_worst")
             ]
-            rows.append([name, precision, *map(_shown, errors), *map(_shown, constants)])
+            rows.append([name, precision, *errors, *constants])
     columns = "inputs", "precision", "‖x̂-x‖ median", "worst finite", "not finite"
     return _table([*columns, "σ_max", "1/σ_min"], rows, texts=2)
 
@@ -131,6 +131,14 @@ def _table(columns: list[str], rows: list[list[str]], texts: int) -> RichTable:
     return table
 
 
+def _marked(measured: Measurement | None) -> str:
+    """With a question mark where an iteration or float64 does not know it."""
+    if measured is None:
+        return ""
+    doubtful = measured.status is NumberStatus.NOT_CONVERGED
+    return _shown(measured.value) + ("?" if doubtful else "")
+
+
 def _shown(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.3g}"
 
@@ -138,6 +146,8 @@ def _shown(value: float) -> str:
 def _notes(found: Findings) -> list[str]:
     """What raised, what the network's code refused, and in which precisions it cannot run."""
     notes = [f"the probe {name} failed: {said}" for name, said in found.raised.items()]
+    if any(one.status is NumberStatus.NOT_CONVERGED for one in found.measurements):
+        notes.append("?: not known to its tolerance; float64 or an iteration does not resolve it")
     notes += _failures(found)
     for precision in Numbers(found.measurements).unsupported():
         notes.append(f"some of it cannot be run in {precision} here")

@@ -16,7 +16,7 @@ def angle(u: Tensor, v: Tensor) -> Tensor:
     right one, for of the direction nothing is left. NaN where a gradient is not finite.
     """
     u, v = _direction(u.double()), _direction(v.double())
-    return 2 * torch.atan2(_norm(u - v), _norm(u + v))
+    return 2 * torch.atan2(scaled_norm(u - v), scaled_norm(u + v))
 
 
 def relative_error(u: Tensor, reference: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ def relative_error(u: Tensor, reference: Tensor) -> Tensor:
     0 where both are zero, inf where the reference alone is; NaN where a gradient is not finite.
     """
     u, reference = u.double(), reference.double()
-    error, size = _norm(u - reference), _norm(reference)
+    error, size = scaled_norm(u - reference), scaled_norm(reference)
     found = torch.where(error == 0, error, error / size)
     finite = (u.isfinite() & reference.isfinite()).all(-1)
     return found.where(finite, torch.full_like(found, torch.nan))
@@ -33,16 +33,18 @@ def relative_error(u: Tensor, reference: Tensor) -> Tensor:
 
 def _direction(u: Tensor) -> Tensor:
     """``u / ‖u‖``, 0 of 0."""
-    norm = _norm(u).unsqueeze(-1)
-    if not bool(((norm > SHORT) & (norm < LONG)).all()):
-        # A square may have overflowed or vanished.
-        largest = u.abs().amax(-1, keepdim=True)
-        u = u / largest.where(largest > 0, torch.ones_like(largest))
-        norm = _norm(u).unsqueeze(-1)
+    norm = scaled_norm(u).unsqueeze(-1)
     # Of an entry that is not finite the norm is NaN, or inf over inf makes it so.
     return u / norm.where(norm > 0, torch.ones_like(norm))
 
 
-def _norm(u: Tensor) -> Tensor:
+def scaled_norm(u: Tensor) -> Tensor:
+    """``‖u‖₂`` over the last dimension, ``(…, N) → (…)``; no square overflows or vanishes."""
     norm: Tensor = torch.linalg.vector_norm(u, dim=-1)
-    return norm
+    if bool(((norm > SHORT) & (norm < LONG)).all()):
+        return norm
+    largest = u.abs().amax(-1, keepdim=True)
+    usual = torch.isfinite(largest) & (largest > 0)
+    scale = largest.where(usual, torch.ones_like(largest))
+    scaled: Tensor = torch.linalg.vector_norm(u / scale, dim=-1) * scale.squeeze(-1)
+    return scaled

@@ -92,9 +92,7 @@ def bi_lipschitz(
 def _exact(summary: Summary, found: Spectra, dimension: int) -> list[Measurement]:
     finite = found.finite
     largest, smallest = found.largest[finite], found.smallest[finite]
-    # Singular values are known to within about D·ε·σ_max: a smaller σ_min is rounding, and
-    # 1/σ_min no more than the size from which on nothing is resolved.
-    resolved = smallest > dimension * torch.finfo(torch.float64).eps * largest
+    resolved = found.resolved(dimension)[finite]
     known = replace(summary, converged=bool(resolved.all()))
     return _constants(summary, known, largest, smallest, resolved, len(finite))
 
@@ -138,11 +136,19 @@ def _constants(
 
 def _constant(metric: str, values: Tensor, summary: Summary, count: int) -> list[Measurement]:
     """Median and worst; inf (σ_min = 0) is a value, and only with no values there is NaN."""
-    median = float(values.quantile(0.5)) if len(values) else float("nan")
     return [
-        summary.one(f"{metric}_median", median, count),
+        summary.one(f"{metric}_median", _median(values), count),
         summary.one(f"{metric}_worst", _worst(values), count),
     ]
+
+
+def _median(values: Tensor) -> float:
+    """The mean of the two in the middle: to interpolate between infinities would give NaN."""
+    if not len(values):
+        return float("nan")
+    ordered, half = values.sort().values, (len(values) - 1) // 2
+    low, high = float(ordered[half]), float(ordered[len(values) // 2])
+    return low if low == high else (low + high) / 2
 
 
 def _worst(values: Tensor) -> float:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 import torch
@@ -49,9 +50,11 @@ def certificates(
     ``bound_forward`` and ``bound_inverse``; ``measured_forward``, the largest σ_max(J(x)), and
     ``measured_inverse``, the largest 1/σ_min(J(x)) as far as it is surely known: ``σ_min + D ε
     σ_max`` in its place. ``ratio_…``: bound over measured, at least 1, inf where nothing is
-    promised. ``violated_…``: 1 where the measured exceeds the bound by more than rounding: a
-    wrong bound, and 0 otherwise. ``non_finite_fraction``: of how many of these inputs the
-    Jacobian is not finite. ``count`` is how many inputs are behind a number: it may be 0.
+    promised; the two of the inverse are ``not_converged`` where some σ_min is lost in rounding: the
+    constant is then larger than what is sure of it. ``violated_…``: 1 where the measured exceeds
+    the bound by more than rounding: a wrong bound, and 0 otherwise. ``non_finite_fraction``: of how
+    many of these inputs the Jacobian is not finite. ``count`` is how many inputs are behind a
+    number: it may be 0.
 
     Cost of an input: a pass and D products with the Jacobian; of each start and step what the
     probe ``worst_point`` takes.
@@ -60,7 +63,7 @@ def certificates(
     async def probe(subject: Subject, generator: torch.Generator) -> list[Measurement]:
         inputs = subject.inputs
         x, _ = inputs.first(points)
-        sure = await _sure(subject, x, points, generator)
+        sure, resolved = await _sure(subject, x, points, generator)
         inside = (x >= inputs.lowest).flatten(1).all(1) & (x <= inputs.highest).flatten(1).all(1)
         reached = Worst()
         if starts:
@@ -76,19 +79,26 @@ def certificates(
         for name, (box, chosen) in wanted.items():
             bounds = await subject.bounds(box)
             summary = Summary("certificates", name, "float64", inputs.step)
-            measured += _held(summary, bounds, sure[:, chosen], reached)
+            known = bool(resolved[chosen].all())
+            measured += _held(summary, bounds, sure[:, chosen], reached, resolved=known)
         return measured
 
     return probe
 
 
-async def _sure(subject: Subject, x: Tensor, points: int, generator: torch.Generator) -> Tensor:
-    """What both constants surely are at each input, ``(2, B)``; NaN where J is not finite."""
+async def _sure(
+    subject: Subject, x: Tensor, points: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """What both constants surely are at each input, ``(2, B)``; NaN where J is not finite.
+
+    And where the inverse's is its value, and not all that can be known of it, ``(B,)``.
+    """
     dimension = x[0].numel()
     if is_exact("auto", dimension):
         found: Spectra = await subject.spectra(points)
         unknown = dimension * torch.finfo(torch.float64).eps * found.largest
-        return torch.stack([found.largest, (found.smallest + unknown).reciprocal()])
+        sure = torch.stack([found.largest, (found.smallest + unknown).reciprocal()])
+        return sure, found.resolved(dimension) | ~found.finite
     start = torch.randn(len(x), dimension, generator=generator, dtype=torch.float64)
     asked = Krylov(TOLERANCE, KRYLOV_STEPS)
     extremes = await subject.ask(asked, "float64", x.double(), start.to(x.device))
@@ -96,10 +106,13 @@ async def _sure(subject: Subject, x: Tensor, points: int, generator: torch.Gener
     agreed = extremes.disagreement <= TOLERANCE
     inverse = torch.where(agreed, extremes.smallest.reciprocal(), 0.0)
     inverse = torch.where(extremes.finite, inverse, torch.nan)
-    return torch.stack([extremes.largest, inverse])
+    known = extremes.smallest_error <= TOLERANCE
+    return torch.stack([extremes.largest, inverse]), (agreed & known) | ~extremes.finite
 
 
-def _held(summary: Summary, bounds: BiLipschitz, sure: Tensor, reached: Worst) -> list[Measurement]:
+def _held(
+    summary: Summary, bounds: BiLipschitz, sure: Tensor, reached: Worst, *, resolved: bool
+) -> list[Measurement]:
     """One bound of each constant against what is sure at inputs ``(2, B)``, and on the way up."""
     lost = int((~sure.isfinite()).any(0).sum()) + reached.lost
     count = sure.shape[1] + reached.seen
@@ -113,10 +126,11 @@ def _held(summary: Summary, bounds: BiLipschitz, sure: Tensor, reached: Worst) -
         )
         violated = math.nan if math.isnan(largest) else float(largest > bound * (1 + SLACK))
         ratio = bound / largest if largest else math.inf
+        known = replace(summary, converged=end == "forward" or resolved)
         found += [
             summary.one(f"bound_{end}", bound, 0),
-            summary.one(f"measured_{end}", largest, count),
-            summary.one(f"ratio_{end}", ratio, count),
+            known.one(f"measured_{end}", largest, count),
+            known.one(f"ratio_{end}", ratio, count),
             summary.one(f"violated_{end}", violated, count),
         ]
     share = lost / count if count else math.nan

@@ -28,6 +28,13 @@ class Spectra(NamedTuple):
     log_abs_det: Tensor
     finite: Tensor
 
+    def resolved(self, dimension: int) -> Tensor:
+        """Where σ_min is a number: singular values are known to within about ``D ε σ_max``.
+
+        A smaller one is rounding; so is then its share of the determinant.
+        """
+        return self.smallest > dimension * torch.finfo(self.largest.dtype).eps * self.largest
+
 
 def jacobian(flow: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor) -> Tensor:
     """``J_F(x)``, shape ``(B, D, D)``, by one forward pass and D batched vector-Jacobian products.

@@ -9,6 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+LEAST_STEPS = 8
+"""Before them no residual is believed."""
+
 
 class Largest(NamedTuple):
     """The largest singular value of B matrices, as far as the iteration got.
@@ -83,6 +86,7 @@ def largest_singular_value(
     diagonal: list[Tensor] = []
     above: list[Tensor] = []
     right, left = [_unit(start)[0]], list[Tensor]()
+    least = min(LEAST_STEPS, start.shape[1], most_steps)
     for step in range(1, min(most_steps, start.shape[1]) + 1):
         image = jacobian.times(right[-1])
         u, alpha = _unit(_orthogonal(image, left))
@@ -91,7 +95,9 @@ def largest_singular_value(
         back = jacobian.transposed_times(u)
         v, beta = _unit(_orthogonal(back, right))
         value, error, inside = _ritz(diagonal, above, beta)
-        ended = (error <= tolerance * value) | ~value.isfinite()
+        # A start that is nearly an eigenvector, as any is where most singular values are alike,
+        # has a small residual at once, and says nothing yet of the largest.
+        ended = ((error <= tolerance * value) & (step >= least)) | ~value.isfinite()
         if ended.all() or step == min(most_steps, start.shape[1]):
             break
         above.append(beta)

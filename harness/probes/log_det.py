@@ -13,6 +13,7 @@ from harness.bijections.base import Bijection, Convergence
 from harness.bijections.likelihood import exact_log_likelihood, normal_log_density
 from harness.precisions import PRECISIONS, USUAL, PrecisionName, UnsupportedError, WantedPrecisions
 from harness.probes.bi_lipschitz import EXACT_UP_TO
+from harness.probes.jacobian import spectra
 from harness.probes.subject import Probe, Subject
 from harness.probes.summary import Summary, all_converged
 from harness.record import Measurement
@@ -40,6 +41,9 @@ def log_det(
     ``likelihood_gap_bits_per_dim``: ``|log p(x) - log p_64(x)| / (D ln 2)``, of each precision
     but float64, with F and its log-det in that precision and their sum in float64.
 
+    Where float64 does not resolve some σ_min of a set, ``jacobian_gap`` is ``not_converged``: the
+    determinant is then rounding, whatever the log-det.
+
     Above 1,500 dimensions no Jacobian is written out, and ``jacobian_gap_median`` is
     ``unsupported``. So are all three medians in a precision in which the network does not run.
 
@@ -51,9 +55,17 @@ def log_det(
         x, places = subject.inputs.first(points)
         dimension = x[0].numel()
         exact = dimension <= EXACT_UP_TO
-        truth = (await subject.spectra(points)).log_abs_det if exact else None
+        known = await subject.spectra(points) if exact else None
         likelihood = await subject.ask(exact_log_likelihood, "float64", x.double())
-        found = {one: await _asked(subject, one, x, truth, likelihood) for one in precisions}
+        found, resolved = {}, {}
+        for one in dict.fromkeys(precisions):
+            truth, right, rounded = known, likelihood, x.to(PRECISIONS[one].dtype).double()
+            if not torch.equal(rounded, x.double()):  # in half precision, of what it is given
+                truth = await subject.ask(spectra, "float64", rounded) if exact else None
+                right = await subject.ask(exact_log_likelihood, "float64", rounded)
+            log_det = truth.log_abs_det if truth else None
+            found[one] = await _asked(subject, one, x, log_det, right)
+            resolved[one] = truth.resolved(dimension) | ~truth.finite if truth else None
         measured = []
         for name, place in places.items():
             for precision, answer in found.items():
@@ -65,7 +77,9 @@ def log_det(
                     continue
                 if not exact:
                     measured.append(summary.unsupported("jacobian_gap_median", count))
-                measured += _summarized(summary, answer, place)
+                sure = resolved[precision]
+                all_sure = sure is None or bool(sure[place].all())
+                measured += _summarized(summary, answer, place, resolved=all_sure)
         return measured
 
     return probe
@@ -114,12 +128,15 @@ def _there_and_back(
     return z.double(), forward.double(), backward.double(), report, back
 
 
-def _summarized(summary: Summary, answer: Gaps, place: slice) -> list[Measurement]:
+def _summarized(
+    summary: Summary, answer: Gaps, place: slice, *, resolved: bool
+) -> list[Measurement]:
     gaps, report, back = answer
     ended = all_converged(Convergence(*(one[place] for one in report)), back[place])
     measured = []
     for metric, gap in gaps.items():
-        # Of the three, this one alone takes the inverse.
-        known = replace(summary, converged=metric != "cycle_gap" or ended)
+        # Of the three, one alone takes the inverse, and one alone the Jacobian's determinant.
+        sure = {"cycle_gap": ended, "jacobian_gap": resolved}.get(metric, True)
+        known = replace(summary, converged=sure)
         measured += known.errors(metric, gap[place], f"{metric}_non_finite_fraction")
     return measured

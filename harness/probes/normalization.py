@@ -25,6 +25,9 @@ from harness.registry import entry
 BY_QUADRATURE_UP_TO = 2
 """Dimensions; above, points of a grid are too many."""
 
+FEWEST_EFFECTIVE = 10
+"""As many samples, weighed, are the least that an average is of."""
+
 LEAST_EFFECTIVE = 0.1
 """Of importance samples: where fewer count, their mean is that of a few."""
 
@@ -58,16 +61,18 @@ def normalization(
     last halving of the cells moved it; ``edge_mass``, the share in the outer eighth of the box on
     each side: where it is not small, mass lies outside, and an integral below 1 is no fault.
     ``non_finite_fraction``: at how many points p is not finite; they count as 0. The integral is
-    ``not_converged`` where its error is above the tolerance or such points are there.
+    ``not_converged`` where its error is above the tolerance, or such points are there, or it is 0:
+    a density that lies between the points is not seen.
 
     Above, on inputs ``samples``: importance sampling ``E_q[p/q]``. The proposal q is the density
     of F⁻¹(z), z standard normal, by the determinant of its float64 Jacobian, which no log-det of
     the network enters. ``integral``; ``integral_error``, its standard error;
     ``effective_sample_fraction``, ``(Σw)² / (n Σw²)`` of the weights; ``non_finite_fraction``, of
     samples whose weight is not finite, which count as 0. The integral is ``not_converged`` where
-    the effective fraction is below 0.1 or weights are lost. It sees what is wrong where the
-    network samples, and there alone. Above 1,500 dimensions, where no Jacobian is written out,
-    ``integral`` is ``unsupported``, as in a precision in which the network does not run.
+    the effective fraction is below 0.1 or fewer than 10 samples, or weights are lost. It sees what
+    is wrong where the network samples, and there alone. Above 1,500 dimensions, where no Jacobian
+    is written out, ``integral`` is ``unsupported``, as in a precision in which the network does not
+    run.
 
     The network and its log-det run in each precision, sums in float64. Cost: at most
     ``evaluations`` passes a precision; of each sample a pass, D products with the Jacobian, and a
@@ -125,7 +130,8 @@ async def _by_quadrature(
 
     flat = Box(box.lower.flatten(), box.upper.flatten())
     found = await integrate(density, flat, tolerance, evaluations)
-    known = found.error <= tolerance and not found.lost
+    # Where nothing is seen, all of it lies between the points.
+    known = tolerance < found.value and found.error <= tolerance and not found.lost
     integral = replace(summary, converged=known)
     return [
         integral.one("integral", found.value, found.points),
@@ -149,7 +155,8 @@ async def _by_samples(
     total, squares = float(weights.sum()), float((weights * weights).sum())
     effective = total**2 / (count * squares) if squares else 0.0
     lost = int((~finite).sum())
-    known = replace(summary, converged=effective >= LEAST_EFFECTIVE and not lost)
+    enough = effective >= LEAST_EFFECTIVE and effective * count >= FEWEST_EFFECTIVE
+    known = replace(summary, converged=enough and not lost)
     return [
         known.one("integral", scale * total / count, count),
         known.one("integral_error", scale * float(weights.std()) / math.sqrt(count), count),

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from harness.bijections.base import Convergence
+from harness.gradients.comparison import scaled_norm
 from harness.record import Measurement, NumberStatus
 
 
 def per_sample_norm(x: Tensor) -> Tensor:
     """``‖x‖₂`` of each sample in float64, ``(B, …) → (B,)``; no square overflows."""
-    norms: Tensor = torch.linalg.vector_norm(x.double().flatten(1), dim=1)
-    return norms
+    return scaled_norm(x.double().flatten(1))
 
 
 @dataclass(frozen=True)

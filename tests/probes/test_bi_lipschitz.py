@@ -10,6 +10,7 @@ from torch import Tensor
 from harness import registry
 from harness.bijections.base import Bijection, BiLipschitz
 from harness.bijections.box import Box
+from harness.bijections.linear.actnorm import ActNorm
 from harness.probes.jacobian import jacobian
 from harness.probes.krylov import Extremes, Krylov
 from harness.probes.lanczos import Jacobian, largest_singular_value
@@ -24,6 +25,13 @@ def measured(flow: Bijection, x: Tensor, **parameters: object) -> dict[str, Meas
     choice = registry.resolve("probe", {"name": "bi_lipschitz", **parameters})
     found = probed(choice, flow, inputs_in_a_cube({"test": x.float()}), generator(0, "probe"))
     return {one.metric: one for one in found}
+
+
+def linear(*scales: float) -> ActNorm:
+    norm = ActNorm(len(scales)).double()
+    with torch.no_grad():
+        norm.log_scale.copy_(torch.tensor(scales, dtype=torch.float64).log())
+    return norm
 
 
 @pytest.mark.parametrize("dimension", DIMENSIONS)
@@ -171,7 +179,7 @@ def test_a_lost_input_holds_up_no_other_and_has_no_value() -> None:
     found = largest_singular_value(
         Jacobian(lambda x: Overflowing()(x)[0], x), gaussian(2, (4,)), 1e-9, 60
     )
-    assert found.steps == 1, "the first Jacobian is the identity"
+    assert found.steps == 4, "of the identity the space ends at once, and it goes no further than D"
     assert found.value[1].isnan()
     # Jv is finite, and Jᵀu is not.
     steep = torch.tensor([[1.5e308, 1], [1.5e308, 1]], dtype=torch.float64)
@@ -275,3 +283,34 @@ def test_against_another_library() -> None:
     )
     largest = torch.linalg.matrix_norm(dense.reshape(size, size), ord=2)
     assert float(ours.value) == pytest.approx(float(largest), rel=1e-7)
+
+
+@pytest.mark.parametrize(("dimension", "excess"), [(784, 1.05), (3072, 1.1)])
+def test_one_singular_value_apart_from_all_others_is_not_missed(
+    dimension: int, excess: float
+) -> None:
+    """Any start is then nearly an eigenvector, with a residual below the tolerance."""
+    flow = linear(excess, *[1.0] * (dimension - 1))
+    x, start = gaussian(1, (dimension,)).double(), gaussian(1, (dimension,), 1).double()
+    found = Krylov(1e-2, 60)(flow, x, start)
+    assert float(found.largest) == pytest.approx(excess, rel=1e-9)
+    assert float(found.smallest) == pytest.approx(1.0, rel=1e-9)
+
+
+def test_a_median_of_infinities_is_one() -> None:
+    found = measured(Sunk(), gaussian(4, (3,)), method="exact")
+    assert found["inverse_median"].value == math.inf
+    assert found["inverse_worst"].value == math.inf
+
+
+class Sunk(Bijection):
+    """``y = (0, x₂, …)``: no bijection, and σ_min is 0."""
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return torch.cat([0 * x[:, :1], x[:, 1:]], 1), x.new_full((len(x),), -math.inf)
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return y, y.new_zeros(len(y))
+
+    def bounds(self, box: Box | None = None) -> BiLipschitz:
+        return BiLipschitz(1.0, math.inf)
