@@ -10,6 +10,7 @@ from harness import registry
 from harness.bijections.base import Bijection, BiLipschitz
 from harness.bijections.box import Box
 from harness.bijections.linear.actnorm import ActNorm
+from harness.bijections.linear.permutation import Permutation
 from harness.record import Measurement, NumberStatus
 from harness.seeding import generator
 from tests.networks import gaussian, normal_log_prob
@@ -121,3 +122,20 @@ def test_its_cost_counts_the_jacobian_only_where_there_is_one() -> None:
     parameters = registry.resolve("probe", {"name": "log_det", "points": 3}).parameters
     assert cost(parameters, 4, 2) == 3 * 2 * ((1 + 2 * 4) + 2 * 2 + 1)
     assert cost(parameters, 1501, 2) == 3 * 2 * (2 * 2 + 1)
+
+
+def test_a_determinant_that_float64_does_not_resolve_says_nothing_of_a_log_det() -> None:
+    found = measured(known_chain(8, 1e20), gaussian(3, (8,)))
+    gap = found["jacobian_gap_median", "float64"]
+    assert gap.status is NumberStatus.NOT_CONVERGED
+    assert found["cycle_gap_median", "float64"].status is NumberStatus.FINITE
+    resolved = measured(known_chain(8, 1e9), gaussian(3, (8,)))
+    assert resolved["jacobian_gap_median", "float64"].status is NumberStatus.FINITE
+
+
+def test_in_half_precision_a_likelihood_is_of_the_input_that_was_given() -> None:
+    flow = Permutation(torch.randperm(6, generator=generator(0, "p")))
+    found = measured(flow, gaussian(5, (6,)), precisions=["bfloat16"])
+    assert found["likelihood_gap_bits_per_dim_median", "bfloat16"].value == pytest.approx(
+        0, abs=1e-9
+    )

@@ -41,7 +41,7 @@ class Cubic(Bijection):
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = y
-        for _ in range(200):
+        for _ in range(30):
             x = x - (x + x**3 / 3 - y) / (1 + x**2)
         return x, -(1 + x**2).log().sum(1)
 
@@ -172,3 +172,82 @@ def test_of_a_trained_like_flow_the_mass_is_one_within_its_error() -> None:
 def test_a_precision_that_is_not_there_is_said() -> None:
     found = measured("normalization", scaled(2), gaussian(5, (2,)), precisions=["tf32"])
     assert found["integral", "wide_box"].status is NumberStatus.UNSUPPORTED
+
+
+class Shrinking(Bijection):
+    """``y = (a, b exp(-Σ a))``: where b = 0, 1/σ_min is ``exp(Σ a)``, and large in one corner."""
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        a, b = x[:, :-1], x[:, -1:]
+        total = a.sum(1, keepdim=True)
+        return torch.cat([a, b * (-total).exp()], 1), -total.squeeze(1)
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        a, b = y[:, :-1], y[:, -1:]
+        total = a.sum(1, keepdim=True)
+        return torch.cat([a, b * total.exp()], 1), total.squeeze(1)
+
+    def bounds(self, box: Box | None = None) -> BiLipschitz:
+        return BiLipschitz(math.inf, math.inf)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_the_worst_point_of_an_inverse_is_climbed_to(
+    exact: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A corner of seven dimensions, which chance does not meet."""
+    if not exact:
+        monkeypatch.setattr("harness.probes.bi_lipschitz.EXACT_UP_TO", 1)
+    x = 0.1 * gaussian(20, (7,))
+    found = measured("worst_point", Shrinking(), x, starts=4, steps=15)
+    worst, random = (found[f"{name}inverse_worst", "data_box"] for name in ("", "random_"))
+    assert worst.value > 0.9 * math.exp(6)
+    assert random.value < 0.5 * worst.value
+    condition = found["condition_number_worst", "data_box"]
+    assert condition.value > 0.9 * math.exp(6)
+
+
+class Broken(Cubic):
+    """Not finite for a negative first entry."""
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        y, log_det = super().forward(x)
+        return y * torch.where(x[:, :1] < 0, torch.nan, 1.0), log_det
+
+
+def test_points_that_are_lost_are_counted_and_the_others_climbed() -> None:
+    found = measured("worst_point", Broken(), 0.3 * gaussian(20, (2,)), steps=20)
+    assert 0.2 < found["random_non_finite_fraction", "data_box"].value < 0.8
+    assert 0 < found["non_finite_fraction", "data_box"].value < 0.8
+    assert found["forward_worst", "data_box"].value == pytest.approx(2, rel=0.02)
+
+
+def test_a_constant_that_rounding_hides_is_not_passed_off_as_measured() -> None:
+    """1/σ_min = 1e18 is beyond what float64 tells from infinity beside σ_max = 1."""
+    flow, sunk = ActNorm(4).double(), torch.tensor([1.0, 1.0, 1.0, 1e-18])
+    with torch.no_grad():
+        flow.log_scale.copy_(sunk.double().log())
+    found = measured("certificates", flow, gaussian(5, (4,)))
+    assert found["measured_inverse", "none"].status is NumberStatus.NOT_CONVERGED
+    assert found["ratio_inverse", "none"].status is NumberStatus.NOT_CONVERGED
+    assert found["measured_forward", "none"].status is NumberStatus.FINITE
+    assert found["violated_inverse", "none"].value == 0
+
+
+def test_a_density_between_the_points_is_not_one_of_mass_zero() -> None:
+    flow = ActNorm(2)
+    with torch.no_grad():
+        flow.log_scale.fill_(math.log(1e5))
+        flow.bias.fill_(0.37e5)
+    found = measured("normalization", flow, gaussian(5, (2,)))
+    integral = found["integral", "wide_box"]
+    assert integral.value < 0.5
+    assert integral.status is NumberStatus.NOT_CONVERGED
+
+
+def test_an_average_of_few_samples_is_none() -> None:
+    few = measured("normalization", scaled(4), gaussian(5, (4,)), samples=4)
+    assert few["integral", "samples"].status is NumberStatus.NOT_CONVERGED
+    enough = measured("normalization", scaled(4), gaussian(5, (4,)), samples=16)
+    assert enough["integral", "samples"].status is NumberStatus.FINITE
+    assert enough["integral", "samples"].value == pytest.approx(1, rel=1e-5)
