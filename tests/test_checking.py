@@ -207,7 +207,7 @@ def test_a_transformers_bounds_are_held(monkeypatch: pytest.MonkeyPatch) -> None
         (["affine", "--shape", "2,x"], "--shape is positive numbers, as in 2 or 1,8,8; got '2,x'"),
         (["no_such_module:f"], "cannot import 'no_such_module': ModuleNotFoundError"),
         (["broken_flows:f"], "cannot import 'broken_flows': RuntimeError: half written"),
-        (["own_flows:god"], "own_flows has no 'god'; allowed: bad, choosing, good,"),
+        (["own_flows:god"], "own_flows has no 'god'; allowed: Negated, bad, choosing, good,"),
         (["own_flows:god"], "did you mean 'good'?"),
         (["own_flows:NUMBER"], "own_flows:NUMBER is no factory(shape, generator), but int"),
         (["own_flows:needing"], "architecture 'own_flows:needing' needs the parameter 'width'"),
