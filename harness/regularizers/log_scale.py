@@ -69,6 +69,7 @@ def log_scale(
 ) -> Regularizer:
     """Squared log-scale of every affine coupling: keeps g near 1 on the data.
 
-    What it bounds is local: off the data the scale may still vanish.
+    What it bounds is local: off the data the scale may still vanish. Cost of a step with it, beside
+    the loss's three passes: a pass there, and backward through it.
     """
     return LogScale(weight, every)

@@ -53,6 +53,6 @@ def published_finite_difference(
     Directions are normalised over the batch, and the squares summed over it and divided by ε: of
     ``‖J‖_F²/D`` it is ``ε D`` times, by entries of length √(D/B), and grows with D and not with
     the batch. Where the inverse overflows the penalty does, too, and the step is lost. Use
-    ``finite_difference``. Cost as there.
+    ``finite_difference``, whose cost this has.
     """
     return PublishedFiniteDifference(weight, step, every)
