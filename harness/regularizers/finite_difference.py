@@ -11,6 +11,7 @@ from harness.bijections.base import Bijection, sum_per_sample
 from harness.registry import entry
 from harness.regularizers.base import Regularizer
 from harness.regularizers.directions import unit_directions
+from harness.regularizers.network import refuses_one_way
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class FiniteDifference:
         return squared.mean() / self.step**2
 
 
-@entry(version=1, uses=("forward", "inverse"))
+@entry(version=1, refuses=refuses_one_way, uses=("forward", "inverse"))
 def finite_difference(
     *,
     weight: Annotated[float, Field(ge=0)] = 1e-3,

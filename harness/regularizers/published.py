@@ -10,6 +10,7 @@ from torch import Tensor
 from harness.bijections.base import Bijection
 from harness.registry import entry
 from harness.regularizers.base import Regularizer
+from harness.regularizers.network import refuses_one_way
 
 
 def batch_directions(like: Tensor, generator: torch.Generator) -> Tensor:
@@ -41,7 +42,7 @@ class PublishedFiniteDifference:
         return squared / self.step
 
 
-@entry(version=1, uses=("forward", "inverse"))
+@entry(version=1, refuses=refuses_one_way, uses=("forward", "inverse"))
 def published_finite_difference(
     *,
     weight: Annotated[float, Field(ge=0)] = 1e-4,

@@ -11,6 +11,7 @@ from harness.bijections.base import Bijection, sum_per_sample
 from harness.registry import entry
 from harness.regularizers.base import Regularizer
 from harness.regularizers.directions import unit_directions
+from harness.regularizers.network import refuses_one_way
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ LARGEST = 1e12
 """How many times as large as its input squared what comes back may be."""
 
 
-@entry(version=1, uses=("forward", "inverse"))
+@entry(version=1, refuses=refuses_one_way, uses=("forward", "inverse"))
 def robust_finite_difference(
     *,
     weight: Annotated[float, Field(ge=0)] = 1e-2,

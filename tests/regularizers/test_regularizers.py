@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -323,6 +324,48 @@ def test_impossible_combinations_are_refused_with_a_reason() -> None:
         reason = refuses(combination("density", "residual"))
         assert reason is not None
         assert "residual iterates and has first derivatives only" in reason
+
+
+ONE_WAY = """
+from torch import nn
+
+from harness.bijections.base import Bijection
+from harness.bijections.chain import Chain
+from harness.bijections.linear.actnorm import ActNorm
+
+
+class Doubling(Bijection):
+    def forward(self, x, context=None):
+        return 2 * x, x.new_zeros(len(x))
+
+
+def chain(shape, generator):
+    return Chain([ActNorm(2), Doubling()])
+
+
+def plain(shape, generator):
+    return nn.Linear(2, 2)
+"""
+
+
+@pytest.mark.parametrize("name", registry.names("regularizer"))
+def test_no_penalty_runs_an_inverse_that_is_not_there(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "one_way_networks.py").write_text(ONE_WAY)
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = registry.get("regularizer", name)
+    if "inverse" not in entry.uses or name == "reconstruction":  # which needs a learned one
+        return
+    assert entry.refuses is not None
+    for factory, why in (("chain", "layer 1, Doubling, of"), ("plain", "has no method 'inverse'")):
+        one_way = registry.resolve("architecture", {"import": f"one_way_networks:{factory}"})
+        chosen = registry.resolve("regularizer", name)
+        where = replace(combination("density", "affine"), architecture=one_way, regularizer=chosen)
+        reason = entry.refuses(where)
+        assert reason is not None
+        assert reason.startswith(f"{name} runs the inverse")
+        assert why in reason
 
 
 @pytest.mark.parametrize("name", registry.names("regularizer"))
