@@ -4,7 +4,7 @@ from torch import nn
 
 from harness.bijections.base import Bijection
 from harness.bijections.free_form import FreeForm
-from harness.bijections.path import block_name, layers
+from harness.bijections.path import block_name, has_inverse, layers
 
 RANDOM: tuple[type[nn.Module], ...] = (nn.modules.dropout._DropoutNd, nn.RReLU)
 STATISTICS: tuple[type[nn.Module], ...] = (
@@ -40,12 +40,6 @@ def check(flow: Bijection) -> None:
             raise _refusal(
                 f"its layer {layer.place}, {block_name(layer.bijection)}, has no inverse"
             )
-
-
-def has_inverse(block: Bijection) -> bool:
-    """Whether a block has any of the two methods that it may have it by."""
-    names = ("inverse", "inverse_with_convergence")
-    return any(getattr(type(block), name) is not getattr(Bijection, name) for name in names)
 
 
 def _refusal(why: str) -> CannotRebuildError:

@@ -43,6 +43,12 @@ def layers(flow: Bijection) -> list[Layer]:
     return [Layer(place, block_name(one), one) for place, one in enumerate(_parts(flow))]
 
 
+def has_inverse(block: Bijection) -> bool:
+    """Whether a block has any of the two methods that it may have it by."""
+    names = ("inverse", "inverse_with_convergence")
+    return any(getattr(type(block), name) is not getattr(Bijection, name) for name in names)
+
+
 def block_name(bijection: Bijection) -> str:
     """What a reader calls a block: its own ``block_name``, or its class and what it is made of.
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from harness.bijections.base import Bijection, sum_per_sample
 from harness.registry import entry
 from harness.regularizers.base import Regularizer
-from harness.regularizers.directions import pulled_back, refuses_iterations, unit_directions
+from harness.regularizers.directions import pulled_back, unit_directions
+from harness.regularizers.network import refuses_iterations
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Penalty on the log-scale of affine couplings."""
 
-import functools
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -8,11 +7,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from harness import registry
 from harness.bijections.base import Bijection, sum_per_sample
 from harness.bijections.transformers.elementwise import Affine
-from harness.registry import Choice, Combination, Shape, entry
+from harness.registry import Combination, entry
 from harness.regularizers.base import Regularizer
+from harness.regularizers.network import ask
 
 
 @dataclass(frozen=True)
@@ -44,18 +43,12 @@ class LogScale:
         return total.mean()
 
 
-@functools.lru_cache(maxsize=256)
-def _has_scale(architecture: str, shape: Shape) -> bool:
-    choice = Choice.model_validate_json(architecture)
-    flow = registry.build("architecture", choice, shape, torch.Generator())
+def _has_scale(flow: nn.Module) -> bool:
     return any(isinstance(module, Affine) for module in flow.modules())
 
 
 def _refuses(combination: Combination) -> str | None:
-    architecture = registry.get("architecture", combination.architecture.name)
-    if architecture.refuses is not None and architecture.refuses(combination) is not None:
-        return None  # it has said so itself
-    if _has_scale(combination.architecture.model_dump_json(), combination.shape):
+    if ask(_has_scale, combination) is not False:
         return None
     name = combination.architecture.name
     return f"log_scale has nothing to penalise: {name} has no affine coupling with these parameters"
@@ -69,6 +62,7 @@ def log_scale(
 ) -> Regularizer:
     """Squared log-scale of every affine coupling: keeps g near 1 on the data.
 
-    What it bounds is local: off the data the scale may still vanish.
+    What it bounds is local: off the data the scale may still vanish. Cost of a step with it, beside
+    the loss's three passes: a pass there, and backward through it.
     """
     return LogScale(weight, every)

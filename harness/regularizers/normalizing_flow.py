@@ -44,6 +44,7 @@ def normalizing_flow(
     """Negative log-likelihood added to another task's loss (arXiv 2006.09347).
 
     ``log |det J| = Σ log σ_i`` rewards large singular values, the latent's prior punishes large
-    outputs: together they bound both Lipschitz constants on the data.
+    outputs: together they bound both Lipschitz constants on the data. Cost of a step with it,
+    beside the loss's three passes: a pass there, and backward through it.
     """
     return NormalizingFlow(weight, every)

@@ -10,6 +10,7 @@ from torch import Tensor
 from harness.bijections.base import Bijection
 from harness.registry import entry
 from harness.regularizers.base import Regularizer
+from harness.regularizers.network import refuses_one_way
 
 
 def batch_directions(like: Tensor, generator: torch.Generator) -> Tensor:
@@ -41,7 +42,7 @@ class PublishedFiniteDifference:
         return squared / self.step
 
 
-@entry(version=1, uses=("forward", "inverse"))
+@entry(version=1, refuses=refuses_one_way, uses=("forward", "inverse"))
 def published_finite_difference(
     *,
     weight: Annotated[float, Field(ge=0)] = 1e-4,
@@ -53,6 +54,6 @@ def published_finite_difference(
     Directions are normalised over the batch, and the squares summed over it and divided by ε: of
     ``‖J‖_F²/D`` it is ``ε D`` times, by entries of length √(D/B), and grows with D and not with
     the batch. Where the inverse overflows the penalty does, too, and the step is lost. Use
-    ``finite_difference``. Cost as there.
+    ``finite_difference``, whose cost this has.
     """
     return PublishedFiniteDifference(weight, step, every)

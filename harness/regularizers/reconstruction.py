@@ -47,6 +47,7 @@ def reconstruction(
 
     ``E ‖F⁻¹(F(x)) - x‖²``, arXiv 2310.16624. Too small a weight, and the flow folds: its likelihood
     then adds up to more than 1. Where the inverse is F's own, by a formula or by iteration, the
-    error is rounding and teaches nothing.
+    error is rounding and teaches nothing. Cost of a step with it, beside the loss's three passes: a
+    pass there and one back, and backward through both.
     """
     return Reconstruction(weight, every)

@@ -11,6 +11,7 @@ from harness.bijections.base import Bijection, sum_per_sample
 from harness.registry import entry
 from harness.regularizers.base import Regularizer
 from harness.regularizers.directions import unit_directions
+from harness.regularizers.network import refuses_one_way
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,16 @@ class RobustFiniteDifference:
         with torch.no_grad():
             returned, _ = flow.inverse(aside)
             size = sum_per_sample(returned**2)
-            # What would overflow is looked at in the latent's origin, and left out of the mean.
-            # To leave it out afterwards would be too late: 0 · inf is a gradient of NaN.
-            kept = (size < LARGEST * (1 + sum_per_sample(x**2))).view(-1, *[1] * (z.ndim - 1))
-        returned, _ = flow.inverse(torch.where(kept, aside, 0.0))
+            kept = size < LARGEST * (1 + sum_per_sample(x**2))
+            # What would overflow is left out of the mean, and the latent that comes back best is
+            # looked at in its place. To leave it out afterwards would be too late: 0 · inf is a
+            # gradient of NaN. The origin stands in where none comes back.
+            best = torch.where(size.isnan(), torch.inf, size).argmin().view(1)
+            instead = torch.where(kept.any(), aside.index_select(0, best), 0.0)
+        chosen = kept.view(-1, *[1] * (z.ndim - 1))
+        returned, _ = flow.inverse(torch.where(chosen, aside, instead))
         gain = sum_per_sample((returned - x) ** 2) / self.step**2
-        penalty = torch.where(kept.flatten(), gain.log1p(), 0.0)
+        penalty = torch.where(kept, gain.log1p(), 0.0)
         if self.forward:
             moved, _ = flow(x + self.step * v)
             penalty = penalty + (sum_per_sample((moved - z) ** 2) / self.step**2).log1p()
@@ -50,7 +55,7 @@ LARGEST = 1e12
 """How many times as large as its input squared what comes back may be."""
 
 
-@entry(version=1, uses=("forward", "inverse"))
+@entry(version=1, refuses=refuses_one_way, uses=("forward", "inverse"))
 def robust_finite_difference(
     *,
     weight: Annotated[float, Field(ge=0)] = 1e-2,

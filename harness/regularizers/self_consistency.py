@@ -10,6 +10,7 @@ from torch import Tensor
 from harness.bijections.base import Bijection, sum_per_sample
 from harness.registry import entry
 from harness.regularizers.base import Regularizer
+from harness.regularizers.network import refuses_one_way
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class SelfConsistency:
         return sum_per_sample((back - x) ** 2).mean() / self.rounding**2
 
 
-@entry(version=1, uses=("forward", "inverse"))
+@entry(version=1, refuses=refuses_one_way, uses=("forward", "inverse"))
 def self_consistency(
     *,
     weight: Annotated[float, Field(ge=0)] = 1e-3,

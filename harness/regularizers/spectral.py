@@ -1,6 +1,5 @@
 """A penalty of the spectral norms of conditioners."""
 
-import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
@@ -9,10 +8,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from harness import registry
 from harness.bijections.base import Bijection
-from harness.registry import Choice, Combination, Shape, entry
+from harness.registry import Combination, entry
 from harness.regularizers.base import Regularizer
+from harness.regularizers.network import ask
 
 
 @dataclass(frozen=True)
@@ -53,18 +52,12 @@ def conditioner_matrices(flow: nn.Module) -> Iterator[Tensor]:
                     yield layer.weight.flatten(1)
 
 
-@functools.lru_cache(maxsize=256)
-def _has_conditioner(architecture: str, shape: Shape) -> bool:
-    choice = Choice.model_validate_json(architecture)
-    flow = registry.build("architecture", choice, shape, torch.Generator())
+def _has_conditioner(flow: nn.Module) -> bool:
     return any(True for _ in conditioner_matrices(flow))
 
 
 def _refuses(combination: Combination) -> str | None:
-    architecture = registry.get("architecture", combination.architecture.name)
-    if architecture.refuses is not None and architecture.refuses(combination) is not None:
-        return None  # it has said so itself
-    if _has_conditioner(combination.architecture.model_dump_json(), combination.shape):
+    if ask(_has_conditioner, combination) is not False:
         return None
     name = combination.architecture.name
     return f"spectral_normalization has nothing to penalise: {name} has no conditioner"

@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from harness.regularizers.base import Regularizer
 from harness.regularizers.directions import unit_directions
 from harness.regularizers.published import batch_directions
 from harness.seeding import generator
+from harness.training.stack import Stack
 from tests.networks import cases, gaussian, network, normal_log_prob
 
 TIGHT: dict[str, dict[str, object]] = {
@@ -170,16 +172,26 @@ def test_products_and_small_differences_are_those_of_the_dense_jacobian(case: st
 
 
 class Overflows(ActNorm):
-    """Whose inverse overflows where the first entry of the latent is beyond 50."""
+    """Whose inverse overflows, to NaN as networks' do, beyond 50 in y₁ and near the origin."""
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x, log_det = super().inverse(y)
-        return x * (1e4 * (y[:, :1] - 50).clamp_min(0)).exp(), log_det
+        beyond = (y[:, :1] - 50).clamp_min(0) + (0.1 - y.abs().amax(1, keepdim=True)).clamp_min(0)
+        large = (1e5 * beyond).exp()
+        return x * large - large + 1, log_det
+
+
+def overflowing(seed: int, *beyond: int) -> tuple[Overflows, Tensor]:
+    """A network, and inputs of which these overflow."""
+    flow, x = Overflows(4).double(), gaussian(3 + seed, (4,))[:3]
+    with torch.no_grad():
+        flow.log_scale.fill_(0.1 * seed)
+    x[list(beyond), 0] = 60.0
+    return flow, x
 
 
 def test_what_overflows_is_left_out_and_touches_no_other_sample() -> None:
-    flow, x = Overflows(4).double(), gaussian(3, (4,))
-    x[1, 0] = 60.0
+    flow, x = overflowing(0, 1)
     drawn = build("robust_finite_difference").draw(x, generator(0, "v"))
 
     def gradient(name: str, chosen: list[int]) -> tuple[float, Tensor]:
@@ -189,21 +201,58 @@ def test_what_overflows_is_left_out_and_touches_no_other_sample() -> None:
 
     all_of_them, those = gradient("robust_finite_difference", [0, 1, 2])
     value, found = gradient("robust_finite_difference", [0, 2])
+    assert value > 0
     assert all_of_them == pytest.approx(value * 2 / 3)
     torch.testing.assert_close(those, found * 2 / 3)
-    value, found = gradient("finite_difference", [0, 1, 2])
-    assert not math.isfinite(value)
-    assert not found.isfinite().all()
+    for name in ("finite_difference", "published_finite_difference"):
+        value, found = gradient(name, [0, 1, 2])
+        assert not math.isfinite(value)
+        assert not found.isfinite().all()
+
+
+def test_where_no_sample_comes_back_nothing_is_asked() -> None:
+    class FarAlone(Overflows):
+        def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+            x, log_det = ActNorm.inverse(self, y)
+            return x * (1e5 * (y[:, :1] - 50).clamp_min(0)).exp(), log_det
+
+    flow, x = FarAlone(4).double(), torch.full((3, 4), 60.0, dtype=torch.float64)
+    value = value_of(build("robust_finite_difference"), flow, x)
+    (found,) = torch.autograd.grad(value, flow.log_scale)
+    assert float(value.detach()) == 0
+    assert not found.any()
+
+
+def test_what_overflows_in_one_network_touches_no_other_of_its_pack() -> None:
+    penalty = build({"name": "robust_finite_difference", "forward": True})
+    pairs = [overflowing(0, 1), overflowing(1), overflowing(2, 0, 2)]
+    drawn = [penalty.draw(x, generator(seed, "v")) for seed, (_, x) in enumerate(pairs)]
+    alone = []
+    for (flow, x), own in zip(pairs, drawn, strict=True):
+        value = penalty.penalty(flow, x, *own)
+        (found,) = torch.autograd.grad(value, flow.log_scale)
+        alone.append((value.detach(), found))
+    stack = Stack([flow for flow, _ in pairs])
+    stacked = [torch.stack(one) for one in zip(*drawn, strict=True)]
+    values = stack.run(penalty.penalty, torch.stack([x for _, x in pairs]), *stacked)
+    torch.testing.assert_close(values.detach(), torch.stack([value for value, _ in alone]))
+    found = stack.differentiate(values)
+    names = [name for name, _ in pairs[0][0].named_parameters()]
+    scales = found.view(3, len(names), 4)[:, names.index("log_scale")]
+    torch.testing.assert_close(scales, torch.stack([one for _, one in alone]))
 
 
 def test_spectral_norms_above_the_most_are_penalised() -> None:
     flow, _ = network(CASES[0])
-    expected = 0.0
-    for name, weight in flow.named_parameters():
-        if "conditioner" in name and weight.ndim == 2:
-            expected += max(0.0, float(np.linalg.svd(weight.detach())[1][0]) - 0.5) ** 2
-    penalty = build({"name": "spectral_normalization", "most": 0.5})
-    assert expected > 0
+    norms = [
+        float(np.linalg.svd(weight.detach())[1][0])
+        for name, weight in flow.named_parameters()
+        if "conditioner" in name and weight.ndim == 2
+    ]
+    most = float(np.median(norms))
+    assert min(norms) < most < max(norms)
+    penalty = build({"name": "spectral_normalization", "most": most})
+    expected = sum(max(0.0, norm - most) ** 2 for norm in norms)
     assert float(value_of(penalty, flow, gaussian(2, (5,))).detach()) == pytest.approx(expected)
 
 
@@ -275,6 +324,48 @@ def test_impossible_combinations_are_refused_with_a_reason() -> None:
         reason = refuses(combination("density", "residual"))
         assert reason is not None
         assert "residual iterates and has first derivatives only" in reason
+
+
+ONE_WAY = """
+from torch import nn
+
+from harness.bijections.base import Bijection
+from harness.bijections.chain import Chain
+from harness.bijections.linear.actnorm import ActNorm
+
+
+class Doubling(Bijection):
+    def forward(self, x, context=None):
+        return 2 * x, x.new_zeros(len(x))
+
+
+def chain(shape, generator):
+    return Chain([ActNorm(2), Doubling()])
+
+
+def plain(shape, generator):
+    return nn.Linear(2, 2)
+"""
+
+
+@pytest.mark.parametrize("name", registry.names("regularizer"))
+def test_no_penalty_runs_an_inverse_that_is_not_there(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "one_way_networks.py").write_text(ONE_WAY)
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = registry.get("regularizer", name)
+    if "inverse" not in entry.uses or name == "reconstruction":  # which needs a learned one
+        return
+    assert entry.refuses is not None
+    for factory, why in (("chain", "layer 1, Doubling, of"), ("plain", "has no method 'inverse'")):
+        one_way = registry.resolve("architecture", {"import": f"one_way_networks:{factory}"})
+        chosen = registry.resolve("regularizer", name)
+        where = replace(combination("density", "affine"), architecture=one_way, regularizer=chosen)
+        reason = entry.refuses(where)
+        assert reason is not None
+        assert reason.startswith(f"{name} runs the inverse")
+        assert why in reason
 
 
 @pytest.mark.parametrize("name", registry.names("regularizer"))
